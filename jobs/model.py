@@ -1,0 +1,219 @@
+"""The words of the domain as types; no I/O, no clock."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NewType
+
+DocumentId = NewType("DocumentId", str)
+ItemId = NewType("ItemId", str)
+UserId = NewType("UserId", str)
+
+JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+
+
+class Status(enum.StrEnum):
+    """The stored state of a queue item."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN_STATUSES = (Status.PENDING, Status.IN_PROGRESS)
+ENDED_STATUSES = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+
+
+class Label(enum.StrEnum):
+    """What people are shown; derived from the row, never stored."""
+
+    WAITING = "waiting"
+    SCHEDULED = "scheduled"
+    RETRYING = "retrying"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+    CANCELLED = "cancelled"
+
+
+class Role(enum.StrEnum):
+    """What a user may do: members see their own documents, admins operate the queue."""
+
+    MEMBER = "member"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person or program that signs in."""
+
+    id: UserId
+    name: str
+    role: Role
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this user may operate the queue and see every document."""
+        return self.role is Role.ADMIN
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An uploaded file: its bytes' hash and what was said of it at upload."""
+
+    id: DocumentId
+    owner_id: UserId | None
+    sha256: str
+    size: int
+    filename: str
+    media_type: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QueueItem:
+    """One durable row of the queue, as last read."""
+
+    id: ItemId
+    document_id: DocumentId
+    owner_id: UserId | None
+    operation: str
+    status: Status
+    priority: int
+    fresh: bool
+    due_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    announced_at: datetime | None
+    attempt: int
+    failures: int
+    crashes: int
+    max_failures: int
+    stage: str | None
+    progress: float
+    cancel_requested_at: datetime | None
+    error_code: str | None
+    error_message: str | None
+    worker: str | None
+    lease_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right of one attempt to change its item. Only a claim makes one.
+
+    The token is ``(item.id, attempt, lease_id)``; every settling statement carries it.
+    """
+
+    item: QueueItem
+    attempt: int
+    lease_id: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The attempt finished every stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt raised.
+
+    Attributes:
+        permanent: whether another try cannot help.
+        retry_after: seconds the other side asked to wait, or ``None``.
+    """
+
+    code: str
+    message: str
+    permanent: bool
+    traceback: str = ""
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """Put back without counting a failure; due again after ``seconds``."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Put back at once, uncounted, because the worker stops."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAcknowledged:
+    """The runner saw the cancel request and stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The process that held the lease died, or the lease ran out."""
+
+    reason: str
+
+
+Outcome = Completed | Failed | Snoozed | Released | CancelAcknowledged | Crashed
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An append-only fact about an item."""
+
+    seq: int
+    item_id: ItemId
+    document_id: DocumentId
+    owner_id: UserId | None
+    kind: str
+    at: datetime
+    attempt: int
+    data: dict[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a stage produced, kept by content, options and engine version.
+
+    Attributes:
+        body: the stage's whole result, JSON-serialisable.
+        meta: the small part of it that lists and headings show.
+    """
+
+    id: str
+    stage: str
+    cache_key: str
+    engine: str
+    engine_version: str
+    body: dict[str, JSON]
+    meta: dict[str, JSON]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of an item."""
+
+    item_id: ItemId
+    attempt: int
+    worker: str
+    host: str
+    pid: int
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    stage: str | None
+    error_code: str | None
+    error_message: str | None
+    traceback: str | None
