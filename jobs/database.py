@@ -1,0 +1,275 @@
+"""Engines, transactions and the database's clock.
+
+The two databases differ in three things, and all three live here: how a write transaction
+begins (SQLite: ``BEGIN IMMEDIATE``, so that a read that turns into a write waits its turn instead
+of failing), what time it is, and how the schema is brought up to date.
+
+Wall time is for due times and display. Leases are measured on a steady clock: PostgreSQL's server
+clock, and on SQLite the host's boot-time clock together with the boot's id; after a reboot
+every lease of the boot before is void at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.pool import NullPool
+
+from jobs.errors import ConfigurationError
+from jobs.settings import Settings
+from jobs.tables import UtcDateTime
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+# The lock that serialises concurrent upgrades on PostgreSQL; any constant of our own will do.
+_UPGRADE_LOCK = 0x646F_6371
+
+# SQLite 3.7.0 to 3.51.2 can lose committed writes in WAL mode with several connections, apart from
+# two back-ported branches; 3.52.0 was withdrawn. Source: https://sqlite.org/wal.html, "The WAL-reset bug".
+_WAL_SAFE_FROM = (3, 51, 3)
+_WAL_SAFE_BACKPORTS = ((3, 50, 7), (3, 44, 6))
+_WITHDRAWN = (3, 52, 0)
+
+
+def make_engine(settings: Settings, *, pooled: bool = True) -> sa.Engine:
+    """Make an engine for this process. Never carry one across a fork.
+
+    Args:
+        settings: says which database.
+        pooled: whether connections are kept; ``False`` closes each after use.
+
+    Raises:
+        ConfigurationError: no SQLite library that is safe for WAL is to be had.
+    """
+    if settings.uses_sqlite:
+        return _make_sqlite_engine(settings, pooled=pooled)
+    arguments: dict[str, Any] = (
+        {"pool_size": 5, "max_overflow": 10, "pool_timeout": 5, "pool_pre_ping": True}
+        if pooled
+        else {"poolclass": NullPool}
+    )
+    return sa.create_engine(
+        settings.database_url,
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+            "application_name": "docqueue",
+            "options": (
+                "-c statement_timeout=15s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s"
+            ),
+        },
+        **arguments,
+    )
+
+
+def _make_sqlite_engine(settings: Settings, *, pooled: bool) -> sa.Engine:
+    arguments: dict[str, Any] = {} if pooled else {"poolclass": NullPool}
+    engine = sa.create_engine(
+        settings.database_url,
+        module=_sqlite_module(),
+        connect_args={"timeout": 15, "check_same_thread": False},
+        **arguments,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # The driver must not begin transactions by itself; the begin event below does.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=15000",
+            "foreign_keys=ON",
+            "trusted_schema=OFF",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        reading = connection.get_execution_options().get("docqueue_read_only", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@functools.cache
+def _sqlite_module() -> ModuleType:
+    """Return the first SQLite driver whose library is safe for WAL."""
+    candidates: list[ModuleType] = [sqlite3]
+    with contextlib.suppress(ImportError):
+        from pysqlite3 import dbapi2
+
+        candidates.insert(0, dbapi2)
+    for module in candidates:
+        if is_wal_safe(module.sqlite_version_info):
+            return module
+    raise ConfigurationError(
+        f"SQLite {candidates[0].sqlite_version} can lose committed writes in WAL mode. "
+        "Install the pysqlite3 package, or set DATABASE_URL to a PostgreSQL database."
+    )
+
+
+def is_wal_safe(version: tuple[int, ...]) -> bool:
+    """Tell whether a SQLite version is free of the WAL-reset bug.
+
+    Args:
+        version: e.g. ``(3, 51, 3)``.
+    """
+    if version[:3] == _WITHDRAWN:
+        return False
+    if version >= _WAL_SAFE_FROM:
+        return True
+    return any(version[:2] == fixed[:2] and version >= fixed for fixed in _WAL_SAFE_BACKPORTS)
+
+
+@contextlib.contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a transaction that only reads; on SQLite it never waits for a writer."""
+    with engine.connect().execution_options(docqueue_read_only=True) as connection, connection.begin():
+        yield connection
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The database's time as SQL expressions.
+
+    Attributes:
+        dialect: ``"sqlite"`` or ``"postgresql"``.
+    """
+
+    dialect: str
+
+    @property
+    def now(self) -> sa.ColumnElement[datetime]:
+        """The present instant, taken when the statement runs (never the transaction's start)."""
+        if self.dialect == "postgresql":
+            return sa.func.clock_timestamp(type_=UtcDateTime())
+        return sa.literal(datetime.now(UTC), UtcDateTime())
+
+    def after(self, seconds: float) -> sa.ColumnElement[datetime]:
+        """The instant this many seconds from now."""
+        if self.dialect == "postgresql":
+            delta = sa.literal(timedelta(seconds=seconds), sa.Interval())
+            return sa.type_coerce(sa.func.clock_timestamp() + delta, UtcDateTime())
+        return sa.literal(datetime.now(UTC) + timedelta(seconds=seconds), UtcDateTime())
+
+    @property
+    def steady(self) -> sa.ColumnElement[float]:
+        """Seconds on the clock that leases are measured with."""
+        if self.dialect == "postgresql":
+            return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double())
+        return sa.literal(steady_seconds(), sa.Double())
+
+    @property
+    def boot(self) -> str:
+        """The id of the boot that :attr:`steady` counts from; constant on PostgreSQL."""
+        return boot_id() if self.dialect == "sqlite" else "server"
+
+    def read(self, connection: sa.Connection) -> datetime:
+        """Ask for the present instant."""
+        if self.dialect == "sqlite":
+            return datetime.now(UTC)
+        return connection.execute(sa.select(self.now)).scalar_one()
+
+
+def steady_seconds() -> float:
+    """Return seconds since boot, sleep included where the system can tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+@functools.cache
+def boot_id() -> str:
+    """Return a string that differs between two boots of this host."""
+    linux = Path("/proc/sys/kernel/random/boot_id")
+    if linux.exists():
+        return linux.read_text("ascii").strip()
+    if sys.platform == "darwin":
+        answer = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False
+        )
+        if answer.returncode == 0:
+            return answer.stdout.strip()[:40]
+    return "unknown"
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the schema up to date; several processes may call it at once.
+
+    Raises:
+        ConfigurationError: the database cannot be reached.
+    """
+    engine = make_engine(settings, pooled=False)
+    try:
+        with _upgrade_lock(settings, engine), engine.connect() as connection:
+            if _revision_of(connection) == head_revision():
+                return
+            connection.rollback()
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            with connection.begin():
+                command.upgrade(config, "head")
+    except sa.exc.OperationalError as error:
+        raise ConfigurationError(
+            f"The database at {engine.url.render_as_string(hide_password=True)} does not answer. "
+            "Check DATABASE_URL and that the server is running."
+        ) from error
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def _upgrade_lock(settings: Settings, engine: sa.Engine) -> Iterator[None]:
+    if settings.uses_sqlite:
+        path = Path(settings.database_url.removeprefix("sqlite:///"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_name(path.name + ".upgrade-lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        return
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET lock_timeout = '120s'; SET statement_timeout = '120s'")
+        connection.execute(sa.select(sa.func.pg_advisory_lock(_UPGRADE_LOCK)))
+        connection.commit()
+        try:
+            yield
+        finally:
+            connection.execute(sa.select(sa.func.pg_advisory_unlock(_UPGRADE_LOCK)))
+            connection.commit()
+
+
+def head_revision() -> str | None:
+    """Return the newest migration's id."""
+    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def check_revision(engine: sa.Engine) -> bool:
+    """Tell whether the schema is the one that this code expects."""
+    with engine.connect() as connection:
+        return _revision_of(connection) == head_revision()
+
+
+def _revision_of(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,1 @@
+"""Alembic migrations; :func:`jobs.database.upgrade` runs them."""

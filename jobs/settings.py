@@ -1,0 +1,234 @@
+"""One frozen object with every setting, read and checked once at start.
+
+Nothing else reads the environment. ``docs/configuration.md`` lists every field; a test keeps it true.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+from jobs.errors import ConfigurationError
+from jobs.states import RetryPolicy
+
+T = TypeVar("T")
+
+# A UNIX socket's path must fit into sockaddr_un: 108 bytes on Linux, 104 on macOS.
+_LONGEST_SOCKET_PATH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, validated.
+
+    Attributes carry the environment variable's name in lower case.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    data_dir: Path = field(default_factory=lambda: Path("data").absolute())
+    database_url: str = ""
+    redis_url: str = ""
+    secret_key: str = field(default="", repr=False)
+    workers: int = 1
+    web_threads: int = 24
+    queue_name: str = "documents"
+    max_upload_bytes: int = 50 * 1024 * 1024
+    max_files_per_upload: int = 100
+    lease_seconds: float = 60.0
+    heartbeat_seconds: float = 15.0
+    sweep_seconds: float = 5.0
+    announce_again_seconds: float = 30.0
+    max_failures: int = 5
+    max_crashes: int = 3
+    backoff_base_seconds: float = 2.0
+    backoff_cap_seconds: float = 900.0
+    job_timeout_seconds: int = 600
+    extract_timeout_seconds: float = 55.0
+    extract_memory_bytes: int = 2 * 1024**3
+    llm_base_url: str = ""
+    llm_api_key: str = field(default="", repr=False)
+    llm_model: str = ""
+    llm_timeout_seconds: float = 60.0
+    cron_token: str = field(default="", repr=False)
+    session_hours: int = 168
+    secure_cookies: bool = False
+    trusted_proxies: int = 0
+    log_level: str = "INFO"
+    log_format: str = "auto"
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """The limits that :func:`jobs.states.decide` works with."""
+        return RetryPolicy(
+            max_failures=self.max_failures,
+            max_crashes=self.max_crashes,
+            base_seconds=self.backoff_base_seconds,
+            cap_seconds=self.backoff_cap_seconds,
+        )
+
+    @property
+    def uses_sqlite(self) -> bool:
+        """Whether the database is the embedded one."""
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def uses_embedded_redis(self) -> bool:
+        """Whether the private Redis-compatible server is ours to start."""
+        return self.redis_url == embedded_redis_url(self.data_dir)
+
+    @property
+    def llm_enabled(self) -> bool:
+        """Whether the analysis asks a model endpoint instead of the built-in analyzer."""
+        return bool(self.llm_base_url and self.llm_model)
+
+
+def embedded_redis_socket(data_dir: Path) -> Path:
+    """Return the private Redis server's UNIX socket for a data folder."""
+    socket = data_dir / "redis" / "redis.sock"
+    if len(os.fsencode(socket)) <= _LONGEST_SOCKET_PATH:
+        return socket
+    digest = sha256(os.fsencode(data_dir)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"docqueue-{os.getuid()}-{digest}" / "redis.sock"
+
+
+def embedded_redis_url(data_dir: Path) -> str:
+    """Return the address of the private Redis server for a data folder."""
+    return f"unix://{embedded_redis_socket(data_dir)}"
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the settings.
+
+    Args:
+        environ: the variables to read; the process's environment when ``None``.
+
+    Returns:
+        The settings, with the embedded defaults filled in.
+
+    Raises:
+        ConfigurationError: a value cannot be read or contradicts another; the message names it.
+    """
+    env = os.environ if environ is None else environ
+    values: dict[str, object] = {}
+    for spec in fields(Settings):
+        raw = env.get(spec.name.upper(), "").strip()
+        if raw:
+            values[spec.name] = _parse(spec.name, raw)
+    data_dir = Path(str(values.get("data_dir", "data"))).expanduser().absolute()
+    values["data_dir"] = data_dir
+    values.setdefault("database_url", f"sqlite:///{data_dir / 'docqueue.db'}")
+    values["database_url"] = _normalise_database_url(str(values["database_url"]))
+    values.setdefault("redis_url", embedded_redis_url(data_dir))
+    settings = Settings(**values)  # type: ignore[arg-type]  # each value was parsed by its field's type
+    _check(settings)
+    return settings
+
+
+def prepare_data_dir(settings: Settings) -> None:
+    """Create the data folder, private to this user, and prove that it can be written.
+
+    Raises:
+        ConfigurationError: the folder cannot be created or written.
+    """
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = settings.data_dir / f".write-probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data folder {settings.data_dir} cannot be written ({error.strerror}). "
+            "Set DATA_DIR to a folder that this user may write."
+        ) from error
+
+
+def load_or_create_secret_key(settings: Settings) -> str:
+    """Return ``SECRET_KEY``, or the one kept in the data folder, made at the first start.
+
+    Raises:
+        ConfigurationError: the key file cannot be read or written.
+    """
+    if settings.secret_key:
+        return settings.secret_key
+    path = settings.data_dir / "secret_key"
+    try:
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text("ascii").strip()
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            key = secrets.token_urlsafe(48)
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        return key
+    except OSError as error:
+        raise ConfigurationError(
+            f"The secret key in {path} cannot be read ({error.strerror}). Set SECRET_KEY, or repair the file."
+        ) from error
+
+
+def _parse(name: str, raw: str) -> object:
+    default = {spec.name: spec for spec in fields(Settings)}[name].type
+    if default == "bool":
+        return _convert(name, raw, _boolean, "yes or no")
+    if default == "int":
+        return _convert(name, raw, int, "a whole number")
+    if default == "float":
+        return _convert(name, raw, float, "a number")
+    return raw
+
+
+def _convert(name: str, raw: str, convert: Callable[[str], T], expected: str) -> T:
+    try:
+        return convert(raw)
+    except ValueError as error:
+        raise ConfigurationError(f"{name.upper()} must be {expected}, not {raw!r}.") from error
+
+
+def _boolean(raw: str) -> bool:
+    lowered = raw.lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError(raw)
+
+
+def _normalise_database_url(url: str) -> str:
+    """Spell the driver out; platforms hand out ``postgres://``, which SQLAlchemy refuses."""
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def _check(settings: Settings) -> None:
+    positive = (
+        "workers", "web_threads", "max_upload_bytes", "max_files_per_upload", "lease_seconds",
+        "heartbeat_seconds", "sweep_seconds", "announce_again_seconds", "max_failures", "max_crashes",
+        "job_timeout_seconds", "extract_timeout_seconds", "extract_memory_bytes", "llm_timeout_seconds",
+        "session_hours",
+    )  # fmt: skip
+    for name in positive:
+        if not getattr(settings, name) > 0:
+            raise ConfigurationError(f"{name.upper()} must be above 0.")
+    if not 0 < settings.port < 65536:
+        raise ConfigurationError(f"PORT must be between 1 and 65535, not {settings.port}.")
+    if settings.heartbeat_seconds * 2 > settings.lease_seconds:
+        raise ConfigurationError("HEARTBEAT_SECONDS must be at most half of LEASE_SECONDS.")
+    if not settings.database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ConfigurationError("DATABASE_URL must start with sqlite:/// or postgresql://.")
+    if not settings.redis_url.startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigurationError("REDIS_URL must start with redis://, rediss:// or unix://.")
+    if bool(settings.llm_base_url) != bool(settings.llm_model):
+        raise ConfigurationError("LLM_BASE_URL and LLM_MODEL must be set together.")
+    if settings.log_format not in {"auto", "json", "console"}:
+        raise ConfigurationError("LOG_FORMAT must be auto, json or console.")

@@ -1,0 +1,257 @@
+"""The database schema as typed tables, with the state machine's rules as CHECK constraints.
+
+Instants are UTC. Lease times are seconds on the database's own steady clock, not wall time
+(see :mod:`jobs.database`), so that a clock jump expires no live lease.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant: ``timestamptz`` on PostgreSQL, naive UTC text on SQLite; aware in Python."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive values; SQLite stores UTC without its offset so that text order is time order."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant must carry its time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give every instant back as aware UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Id = sa.Uuid(as_uuid=False)
+# SQLite numbers rows by itself only for a column declared INTEGER.
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Json = sa.JSON()
+
+STATUSES = "'pending', 'in_progress', 'completed', 'failed', 'cancelled'"
+OPEN = sa.text("status IN ('pending', 'in_progress')")
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("name", sa.String(80), nullable=False),
+    sa.Column("role", sa.String(10), nullable=False),
+    sa.Column("password_hash", sa.String(200)),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("name"),
+    sa.CheckConstraint("role IN ('member', 'admin')", name="role"),
+)
+
+sign_in_links = sa.Table(
+    "sign_in_links",
+    metadata,
+    sa.Column("token_sha256", sa.String(64), primary_key=True),
+    sa.Column("user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Column("used_at", UtcDateTime),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("token_sha256", sa.String(64), primary_key=True),
+    sa.Column("user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE")),
+    sa.Column("data", Json, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Index(None, "expires_at"),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("user_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("name", sa.String(80), nullable=False),
+    sa.Column("secret_sha256", sa.String(64), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("last_used_at", UtcDateTime),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Index(None, "user_id"),
+)
+
+documents = sa.Table(
+    "documents",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("owner_id", Id, sa.ForeignKey("users.id")),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size", sa.BigInteger(), nullable=False),
+    sa.Column("filename", sa.String(255), nullable=False),
+    sa.Column("media_type", sa.String(120), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("size > 0", name="size"),
+    sa.Index(None, "owner_id", "created_at", "id"),
+    sa.Index(None, "created_at", "id"),
+    sa.Index(None, "sha256"),
+)
+
+queue_items = sa.Table(
+    "queue_items",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("document_id", Id, sa.ForeignKey("documents.id"), nullable=False),
+    sa.Column("owner_id", Id, sa.ForeignKey("users.id")),
+    sa.Column("operation", sa.String(40), nullable=False),
+    sa.Column("status", sa.String(12), nullable=False),
+    sa.Column("priority", sa.Integer(), nullable=False),
+    sa.Column("fresh", sa.Boolean(), nullable=False),
+    sa.Column("due_at", UtcDateTime, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("announced_at", UtcDateTime),
+    sa.Column("attempt", sa.Integer(), nullable=False),
+    sa.Column("failures", sa.Integer(), nullable=False),
+    sa.Column("crashes", sa.Integer(), nullable=False),
+    sa.Column("max_failures", sa.Integer(), nullable=False),
+    sa.Column("stage", sa.String(40)),
+    sa.Column("progress", sa.Double(), nullable=False),
+    sa.Column("cancel_requested_at", UtcDateTime),
+    sa.Column("error_code", sa.String(60)),
+    sa.Column("error_message", sa.Text()),
+    sa.Column("worker", sa.String(120)),
+    sa.Column("lease_id", sa.String(32)),
+    sa.Column("lease_expires_at", sa.Double()),
+    sa.Column("lease_boot", sa.String(40)),
+    sa.Column("suspect_at", sa.Double()),
+    sa.CheckConstraint(f"status IN ({STATUSES})", name="status"),
+    sa.CheckConstraint("(status = 'in_progress') = (lease_id IS NOT NULL)", name="lease_id"),
+    sa.CheckConstraint("(status = 'in_progress') = (lease_expires_at IS NOT NULL)", name="lease_expires_at"),
+    sa.CheckConstraint("(status = 'in_progress') = (worker IS NOT NULL)", name="worker"),
+    sa.CheckConstraint("suspect_at IS NULL OR status = 'in_progress'", name="suspect_at"),
+    sa.CheckConstraint(
+        "(status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="finished_at"
+    ),
+    sa.CheckConstraint("attempt >= 0 AND failures >= 0 AND crashes >= 0", name="counts"),
+    sa.CheckConstraint("failures + crashes <= attempt", name="failures"),
+    sa.CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
+    sa.Index("uq_queue_items_open", "document_id", "operation", unique=True, sqlite_where=OPEN, postgresql_where=OPEN),
+    sa.Index(
+        "ix_queue_items_due", sa.text("priority DESC"), "due_at", "id",
+        sqlite_where=sa.text("status = 'pending'"), postgresql_where=sa.text("status = 'pending'"),
+    ),
+    sa.Index(
+        "ix_queue_items_leases", "lease_expires_at",
+        sqlite_where=sa.text("status = 'in_progress'"), postgresql_where=sa.text("status = 'in_progress'"),
+    ),
+    sa.Index(None, "document_id", "created_at"),
+    sa.Index(None, "status", "created_at", "id"),
+    sa.Index(None, "created_at", "id"),
+)  # fmt: skip
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("item_id", Id, sa.ForeignKey("queue_items.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("attempt", sa.Integer(), primary_key=True),
+    sa.Column("lease_id", sa.String(32), nullable=False),
+    sa.Column("worker", sa.String(120), nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer(), nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("outcome", sa.String(20)),
+    sa.Column("stage", sa.String(40)),
+    sa.Column("error_code", sa.String(60)),
+    sa.Column("error_message", sa.Text()),
+    sa.Column("traceback", sa.Text()),
+    sa.CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="ended"),
+    sa.Index(
+        "uq_attempts_open", "item_id", unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"), postgresql_where=sa.text("ended_at IS NULL"),
+    ),
+)  # fmt: skip
+
+artifacts = sa.Table(
+    "artifacts",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("stage", sa.String(40), nullable=False),
+    sa.Column("cache_key", sa.String(64), nullable=False),
+    sa.Column("engine", sa.String(40), nullable=False),
+    sa.Column("engine_version", sa.String(255), nullable=False),
+    sa.Column("meta", Json, nullable=False),
+    sa.Column("body", sa.LargeBinary(), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index(None, "cache_key", "created_at"),
+)
+
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("item_id", Id, sa.ForeignKey("queue_items.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("stage", sa.String(40), primary_key=True),
+    sa.Column("document_id", Id, sa.ForeignKey("documents.id"), nullable=False),
+    sa.Column("artifact_id", Id, sa.ForeignKey("artifacts.id"), nullable=False),
+    sa.Column("attempt", sa.Integer(), nullable=False),
+    sa.Column("lease_id", sa.String(32), nullable=False),
+    sa.Column("reused", sa.Boolean(), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index(None, "document_id", "stage", "created_at"),
+    sa.Index(None, "artifact_id"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("seq", BigId, primary_key=True, autoincrement=True),
+    sa.Column("item_id", Id, nullable=False),
+    sa.Column("document_id", Id, nullable=False),
+    sa.Column("owner_id", Id),
+    sa.Column("kind", sa.String(30), nullable=False),
+    sa.Column("attempt", sa.Integer(), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("data", Json, nullable=False),
+    sa.Index(None, "item_id", "seq"),
+    sa.Index(None, "owner_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("name", sa.String(120), primary_key=True),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer(), nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("state IN ('idle', 'busy', 'gone')", name="state"),
+    sa.Index(None, "seen_at"),
+)
+
+sweeps = sa.Table(
+    "sweeps",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("swept_at", UtcDateTime, nullable=False),
+)
