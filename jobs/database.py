@@ -68,6 +68,8 @@ def make_engine(settings: Settings, *, pooled: bool = True) -> sa.Engine:
     return sa.create_engine(
         settings.database_url,
         isolation_level="READ COMMITTED",
+        # An error's text must not carry file names or hashes into logs.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
             "keepalives_idle": 10,
@@ -88,6 +90,7 @@ def _make_sqlite_engine(settings: Settings, *, pooled: bool) -> sa.Engine:
     engine = sa.create_engine(
         settings.database_url,
         module=_sqlite_module(),
+        hide_parameters=True,
         connect_args={"timeout": 15, "check_same_thread": False},
         **arguments,
     )
@@ -96,6 +99,8 @@ def _make_sqlite_engine(settings: Settings, *, pooled: bool) -> sa.Engine:
     def _configure(connection: Any, _record: Any) -> None:
         # The driver must not begin transactions by itself; the begin event below does.
         connection.isolation_level = None
+        # SQLite's own lower() knows ASCII only; a search for "ä" should find "Ä".
+        connection.create_function("lower", 1, _lower, deterministic=True)
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",
@@ -111,6 +116,10 @@ def _make_sqlite_engine(settings: Settings, *, pooled: bool) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
 
 
 @functools.cache

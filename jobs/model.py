@@ -28,6 +28,10 @@ OPEN_STATUSES = (Status.PENDING, Status.IN_PROGRESS)
 ENDED_STATUSES = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
+OPERATION_NAMES = ("process", "extract", "analyze")
+"""What can be asked to be done with a document; :mod:`jobs.operations` says how."""
+
+
 class Label(enum.StrEnum):
     """What people are shown; derived from the row, never stored."""
 

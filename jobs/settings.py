@@ -168,11 +168,11 @@ def load_or_create_secret_key(settings: Settings) -> str:
             file.write(key)
             file.flush()
             os.fsync(file.fileno())
-        return key
     except OSError as error:
         raise ConfigurationError(
             f"The secret key in {path} cannot be read ({error.strerror}). Set SECRET_KEY, or repair the file."
         ) from error
+    return key
 
 
 def _parse(name: str, raw: str) -> object:

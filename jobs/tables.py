@@ -38,7 +38,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         """Give every instant back as aware UTC."""
         if value is None:
             return None
@@ -108,7 +108,7 @@ documents = sa.Table(
     sa.Column("filename", sa.String(255), nullable=False),
     sa.Column("media_type", sa.String(120), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
-    sa.CheckConstraint("size > 0", name="size"),
+    sa.CheckConstraint("size >= 0", name="size"),
     sa.Index(None, "owner_id", "created_at", "id"),
     sa.Index(None, "created_at", "id"),
     sa.Index(None, "sha256"),
@@ -154,7 +154,10 @@ queue_items = sa.Table(
     sa.CheckConstraint("attempt >= 0 AND failures >= 0 AND crashes >= 0", name="counts"),
     sa.CheckConstraint("failures + crashes <= attempt", name="failures"),
     sa.CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
-    sa.Index("uq_queue_items_open", "document_id", "operation", unique=True, sqlite_where=OPEN, postgresql_where=OPEN),
+    sa.Index(
+        "uq_queue_items_open", "document_id", "operation", unique=True,
+        sqlite_where=OPEN, postgresql_where=OPEN,
+    ),
     sa.Index(
         "ix_queue_items_due", sa.text("priority DESC"), "due_at", "id",
         sqlite_where=sa.text("status = 'pending'"), postgresql_where=sa.text("status = 'pending'"),
@@ -208,7 +211,8 @@ artifacts = sa.Table(
 results = sa.Table(
     "results",
     metadata,
-    sa.Column("item_id", Id, sa.ForeignKey("queue_items.id", ondelete="CASCADE"), primary_key=True),
+    # No foreign key: a cleared item leaves its document's newest result behind.
+    sa.Column("item_id", Id, primary_key=True),
     sa.Column("stage", sa.String(40), primary_key=True),
     sa.Column("document_id", Id, sa.ForeignKey("documents.id"), nullable=False),
     sa.Column("artifact_id", Id, sa.ForeignKey("artifacts.id"), nullable=False),
@@ -254,4 +258,11 @@ sweeps = sa.Table(
     metadata,
     sa.Column("name", sa.String(40), primary_key=True),
     sa.Column("swept_at", UtcDateTime, nullable=False),
+)
+
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("value", sa.BigInteger(), nullable=False),
 )

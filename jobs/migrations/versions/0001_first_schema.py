@@ -99,7 +99,7 @@ def upgrade() -> None:
         sa.Column("filename", sa.String(length=255), nullable=False),
         sa.Column("media_type", sa.String(length=120), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("size > 0", name=op.f("ck_documents_size")),
+        sa.CheckConstraint("size >= 0", name=op.f("ck_documents_size")),
         sa.ForeignKeyConstraint(["owner_id"], ["users.id"], name=op.f("fk_documents_owner_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_documents")),
     )
@@ -271,9 +271,6 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["artifact_id"], ["artifacts.id"], name=op.f("fk_results_artifact_id")),
         sa.ForeignKeyConstraint(["document_id"], ["documents.id"], name=op.f("fk_results_document_id")),
-        sa.ForeignKeyConstraint(
-            ["item_id"], ["queue_items.id"], name=op.f("fk_results_item_id"), ondelete="CASCADE"
-        ),
         sa.PrimaryKeyConstraint("item_id", "stage", name=op.f("pk_results")),
     )
     op.create_index(op.f("ix_results_artifact_id"), "results", ["artifact_id"], unique=False)
@@ -283,10 +280,17 @@ def upgrade() -> None:
         ["document_id", "stage", "created_at"],
         unique=False,
     )
+    op.create_table(
+        "tallies",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_tallies")),
+    )
 
 
 def downgrade() -> None:
     for table in (
+        "tallies",
         "sweeps",
         "workers",
         "events",

@@ -1,0 +1,207 @@
+"""The bell: tells RQ and rq-scheduler which row to look at, by ids only.
+
+Losing or doubling what is sent here changes nothing but latency: the claim in the database decides.
+Nothing is ever unpickled: jobs are JSON, and only the functions named in :data:`ALLOWED` are run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq_scheduler import Scheduler
+
+from jobs.errors import DeliveryError
+from jobs.model import QueueItem
+from jobs.settings import Settings
+
+PROCESS = "jobs.tasks.process_document"
+SWEEP = "jobs.tasks.sweep"
+ALLOWED = frozenset({PROCESS, SWEEP})
+SWEEP_JOB_ID = "sweep"
+
+# RQ's own record of a job is of no use once it ended; the database keeps what matters.
+RESULT_SECONDS = 60
+FAILURE_SECONDS = 86_400
+
+
+class DocumentJob(Job):
+    """An RQ job that is JSON whatever it is told, and runs allow-listed functions only.
+
+    It drops callbacks and dependencies that a hand-written job could name.
+    """
+
+    def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:  # noqa: A002  # RQ's name
+        del serializer
+        super().__init__(id, connection=connection, serializer=JSONSerializer)
+
+    def restore(self, raw_data: Any) -> Any:
+        """Read the hash, and forget every callback and webhook that stands in it."""
+        restored = super().restore(raw_data)
+        self.webhooks = []
+        for name in ("_success_callback_name", "_failure_callback_name", "_stopped_callback_name"):
+            setattr(self, name, None)
+        return restored
+
+    def perform(self) -> Any:
+        """Run the function if it is one of ours.
+
+        Raises:
+            PermissionError: the job names any other function.
+        """
+        if self.func_name not in ALLOWED:
+            raise PermissionError("this job names a function that is not on the list")
+        return super().perform()
+
+
+def web_connection(settings: Settings) -> redis.Redis:
+    """Connect for a web process: gives up after a second, never sends a command twice."""
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=1.0,
+        socket_connect_timeout=1.0,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+
+
+def worker_connection(settings: Settings) -> redis.Redis:
+    """Connect for an RQ worker or scheduler; RQ sets the timeouts it needs for blocking commands."""
+    return redis.Redis.from_url(
+        settings.redis_url, socket_connect_timeout=5.0, retry=Retry(NoBackoff(), 0), health_check_interval=0
+    )
+
+
+def rq_job_id(item: QueueItem) -> str:
+    """Name the RQ job of an item's next attempt.
+
+    Keyed by the document; the item's tail and the attempt keep it from ever being the id of a run
+    that is just ending, which RQ would swallow.
+    """
+    return f"{item.document_id}-{item.operation}-{item.id[-8:]}-{item.attempt + 1}"
+
+
+class Delivery:
+    """Rings RQ for queue items.
+
+    Args:
+        connection: to the Redis-compatible server.
+        settings: the queue's name and RQ's time limit for a job.
+    """
+
+    def __init__(self, connection: redis.Redis, settings: Settings) -> None:
+        self.connection = connection
+        self._settings = settings
+        self.queue = Queue(
+            settings.queue_name,
+            connection=connection,
+            serializer=JSONSerializer,
+            job_class=DocumentJob,
+            default_timeout=settings.job_timeout_seconds,
+        )
+
+    def announce(self, items: Sequence[QueueItem]) -> None:
+        """Ring for items that are due, all in one round trip; those above priority 0 go to the front.
+
+        Args:
+            items: pending items.
+
+        Raises:
+            DeliveryError: Redis did not take the message.
+        """
+        try:
+            if items:
+                self.queue.enqueue_many([self._job_data(item) for item in items])
+        except (redis.RedisError, OSError) as error:
+            raise DeliveryError("Redis is not reachable; the sweep will ring later.") from error
+
+    def announce_missing(self, items: Sequence[QueueItem]) -> int:
+        """Ring for those of the items whose job does not already stand in the list.
+
+        Args:
+            items: pending items that are due.
+
+        Returns:
+            For how many the bell was rung.
+
+        Raises:
+            DeliveryError: Redis did not answer.
+        """
+        try:
+            pipeline = self.connection.pipeline(transaction=False)
+            for item in items:
+                pipeline.lpos(self.queue.key, rq_job_id(item))
+            missing = [item for item, place in zip(items, pipeline.execute(), strict=True) if place is None]
+        except (redis.RedisError, OSError) as error:
+            raise DeliveryError("Redis is not reachable; the sweep will ring later.") from error
+        self.announce(missing)
+        return len(missing)
+
+    def announce_later(self, item: QueueItem) -> None:
+        """Hand the bell for an item's next attempt to rq-scheduler, for the item's due time.
+
+        Args:
+            item: a pending item that is due in the future.
+
+        Raises:
+            DeliveryError: Redis did not take the message.
+        """
+        # rq-scheduler counts whole seconds and may fire up to one early; a bell before the due time is deaf.
+        due = datetime.fromtimestamp(math.ceil(item.due_at.timestamp()), UTC)
+        if due - item.due_at < timedelta(milliseconds=100):
+            due += timedelta(seconds=1)
+        scheduler = Scheduler(
+            queue_name=self._settings.queue_name, connection=self.connection, job_class=DocumentJob
+        )
+        try:
+            scheduler.enqueue_at(
+                due.replace(tzinfo=None),
+                PROCESS,
+                item.document_id,
+                item.id,
+                job_id=rq_job_id(item),
+                timeout=self._settings.job_timeout_seconds,
+                job_result_ttl=RESULT_SECONDS,
+                job_description=rq_job_id(item),
+            )
+        except (redis.RedisError, OSError) as error:
+            raise DeliveryError("Redis is not reachable; the sweep will ring later.") from error
+
+    def ping(self) -> bool:
+        """Tell whether Redis answers."""
+        try:
+            return bool(self.connection.ping())
+        except (redis.RedisError, OSError):
+            return False
+
+    def queue_length(self) -> int:
+        """Return how many bells wait.
+
+        Raises:
+            DeliveryError: Redis did not answer.
+        """
+        try:
+            return int(self.connection.llen(self.queue.key))
+        except (redis.RedisError, OSError) as error:
+            raise DeliveryError("Redis is not reachable.") from error
+
+    def _job_data(self, item: QueueItem) -> Any:
+        return Queue.prepare_data(
+            PROCESS,
+            args=(item.document_id, item.id),
+            job_id=rq_job_id(item),
+            timeout=self._settings.job_timeout_seconds,
+            result_ttl=RESULT_SECONDS,
+            failure_ttl=FAILURE_SECONDS,
+            # RQ would otherwise write repr(args) here; an id is all that a dashboard needs.
+            description=rq_job_id(item),
+            at_front=item.priority > 0,
+        )

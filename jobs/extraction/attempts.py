@@ -1,0 +1,161 @@
+"""Try the readers of a document's kind, one after the other, within one budget of time."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jobs.errors import Transient
+from jobs.extraction import cage
+from jobs.extraction import media_types as mt
+from jobs.extraction.faults import RETRIED_BY_NEXT_READER, Fault, FaultCode, as_error
+from jobs.extraction.registry import readers_for
+from jobs.extraction.result import GIB, Extraction, Limits
+from jobs.extraction.sniffing import sniff
+from jobs.extraction.versions import ENGINE_VERSION
+from jobs.model import JSON
+
+_HEAD_BYTES = 8192
+# While another reader is left, one reader may use this share of the time that remains.
+_FIRST_SHARE = 0.7
+_NOTE = re.compile(r"[A-Za-z0-9_.:/ -]{1,200}")
+
+
+def extract(
+    path: Path,
+    *,
+    filename: str,
+    limits: Limits,
+    on_progress: Callable[[float], None] | None = None,
+) -> Extraction:
+    """Read a document in a caged child process.
+
+    Args:
+        path: where the document's bytes are.
+        filename: its name at upload; decides only among kinds of text, and wording.
+        limits: the bounds of time, memory and output.
+        on_progress: called in this thread with the share done, 0 to 1, never backwards and at
+            least once a second. Whatever it raises kills the child and reaches the caller: that
+            is how a cancelled or lost job stops the work.
+
+    Raises:
+        Permanent: the document cannot be read: it is empty, protected, damaged, of an unsupported
+            kind, or reached a limit. ``code`` is one of ``FaultCode``.
+        Transient: the machine could not start the reader or is out of disk.
+    """
+    media_type = mt.OCTET_STREAM
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        if not head:
+            raise Fault(FaultCode.EMPTY)
+        media_type = sniff(head, path, filename)
+        return _try_readers(path, filename, media_type, limits, on_progress or _ignore)
+    except Fault as fault:
+        expected = _expected(media_type, filename)
+        limits_text = (f"{limits.memory_bytes / GIB:g} GB", f"{limits.wall_seconds:g} s")
+        raise as_error(
+            fault, media_type=media_type, expected=expected, limits_text=limits_text
+        ) from fault.__cause__
+    except OSError as error:
+        raise Transient("The stored file could not be opened.", code="environment") from error
+
+
+def _ignore(_share: float) -> None:
+    """Take progress that nobody wants."""
+
+
+def _expected(media_type: str, filename: str) -> str:
+    """Name the kind to speak of when a file cannot be read: what people believe it to be."""
+    promised = mt.promised_by_name(filename)
+    return promised if promised and media_type == mt.OCTET_STREAM else media_type
+
+
+def _try_readers(
+    path: Path, filename: str, media_type: str, limits: Limits, on_progress: Callable[[float], None]
+) -> Extraction:
+    if media_type == mt.ENCRYPTED_OFFICE:
+        raise Fault(FaultCode.ENCRYPTED)
+    readers = readers_for(media_type)
+    if not readers:
+        is_unknown = media_type == mt.OCTET_STREAM and mt.promised_by_name(filename)
+        raise Fault(FaultCode.UNREADABLE if is_unknown else FaultCode.UNSUPPORTED_KIND)
+    started = time.monotonic()
+    first_fault: Fault | None = None
+    for index, reader in enumerate(readers):
+        is_last = index == len(readers) - 1
+        left = limits.wall_seconds - (time.monotonic() - started)
+        seconds = left if is_last else left * _FIRST_SHARE
+        try:
+            extraction = _read(path, filename, media_type, reader, limits, seconds, on_progress)
+        except Fault as fault:
+            first_fault = first_fault or fault
+            if is_last or fault.code not in RETRIED_BY_NEXT_READER:
+                raise (fault if fault.code is FaultCode.ENCRYPTED else first_fault) from fault
+        else:
+            return extraction if first_fault is None else _with_warning(extraction, first_fault)
+    raise AssertionError("unreachable: the last reader returns or raises")
+
+
+def _read(
+    path: Path,
+    filename: str,
+    media_type: str,
+    reader: str,
+    limits: Limits,
+    seconds: float,
+    on_progress: Callable[[float], None],
+    program: Sequence[str] = cage.CHILD_PROGRAM,
+) -> Extraction:
+    request: dict[str, JSON] = {
+        "path": str(path.resolve()),
+        "filename": filename,
+        "media_type": media_type,
+        "reader": reader,
+        "seconds": seconds,
+        "limits": limits.to_json(),
+    }
+    answer, usage = cage.run(
+        request, limits=limits, seconds=seconds, on_progress=on_progress, program=program
+    )
+    if "fault" in answer:
+        raise _fault_of(answer)
+    try:
+        body = answer.get("extraction")
+        if not isinstance(body, dict):
+            raise ValueError("no extraction")  # noqa: TRY004 - one error for all bad shapes
+        extraction = Extraction.from_json(
+            {**body, "media_type": media_type, "engine_version": ENGINE_VERSION}
+        )
+    except ValueError as error:
+        raise Fault(FaultCode.READER_CRASHED, detail="no valid result") from error
+    extraction.metadata["extraction_seconds"] = round(usage.seconds, 3)
+    extraction.metadata["peak_memory_bytes"] = usage.peak_bytes
+    return extraction
+
+
+def _fault_of(answer: dict[str, JSON]) -> Fault:
+    """Read the child's fault; a code that is not on the list counts as a crash."""
+    note = answer.get("note")
+    is_clean = isinstance(note, str) and _NOTE.fullmatch(note)
+    try:
+        code = FaultCode(str(answer["fault"]))
+    except ValueError:
+        return Fault(FaultCode.READER_CRASHED, detail="no valid result")
+    return Fault(code, note=str(note) if is_clean else "")
+
+
+def _with_warning(extraction: Extraction, fault: Fault) -> Extraction:
+    """Say that the better reader gave up, so that missing structure surprises nobody."""
+    reasons = {
+        FaultCode.LIMIT_MEMORY: "needed too much memory",
+        FaultCode.LIMIT_TIME: "took too long",
+        FaultCode.READER_CRASHED: "crashed",
+    }
+    reason = reasons.get(fault.code, "could not read it")
+    extraction.warnings.append(
+        f"Read by the fallback reader because the usual one {reason}; headings and tables may be missing."
+    )
+    return extraction

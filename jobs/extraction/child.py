@@ -1,0 +1,102 @@
+"""The program in the cage: one document, one reader, one result file, and out.
+
+It is started by ``cage`` and talks back in two ways only: progress lines on a pipe and one JSON
+file in its scratch folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import cast
+
+from jobs.extraction.cage import REQUEST_NAME, RESULT_NAME
+from jobs.extraction.completion import complete
+from jobs.extraction.confine import confine
+from jobs.extraction.faults import Fault, FaultCode
+from jobs.extraction.reading import Reader, Source
+from jobs.extraction.result import Limits
+
+# Writing the result and leaving must still fit before the cage's own deadline.
+_FINISH_SECONDS = 3.0
+_OWN_FOLDER = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    """Read the document named in the request and leave without running any destructor.
+
+    The process ends by ``os._exit``: some engines crash in their own clean-up at a normal exit.
+    """
+    scratch, pipe, parent_pid = Path(sys.argv[-3]), int(sys.argv[-2]), int(sys.argv[-1])
+    status = 1
+    try:
+        request = json.loads((scratch / REQUEST_NAME).read_text(encoding="utf-8"))
+        limits = Limits(**request["limits"])
+        confine(limits, parent_pid)
+        answer = _answer(request, limits, pipe)
+        _write(scratch / RESULT_NAME, answer)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _answer(request: dict[str, object], limits: Limits, pipe: int) -> dict[str, object]:
+    """Run the reader; every way it can fail becomes a fault code."""
+    try:
+        module = importlib.import_module(f"jobs.extraction.readers.{request['reader']}")
+        reader = cast("Reader", module.read)
+        source = Source(
+            path=Path(str(request["path"])),
+            filename=str(request["filename"]),
+            media_type=str(request["media_type"]),
+            limits=limits,
+            deadline=time.monotonic() + float(str(request["seconds"])) - _FINISH_SECONDS,
+            report=lambda share: _report(pipe, share),
+        )
+        extraction = complete(reader(source), source)
+    # Panics of engines written in Rust derive from BaseException.
+    except BaseException as error:  # noqa: BLE001
+        return {"fault": _code_of(error).value, "note": _note_of(error)}
+    return {"extraction": extraction.to_json()}
+
+
+def _report(pipe: int, share: float) -> None:
+    os.write(pipe, f"{share:.4f}\n".encode("ascii"))
+
+
+def _code_of(error: BaseException) -> FaultCode:
+    if isinstance(error, Fault):
+        return error.code
+    if isinstance(error, MemoryError):
+        return FaultCode.LIMIT_MEMORY
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMFILE}:
+        return FaultCode.ENVIRONMENT
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return FaultCode.LIMIT_OUTPUT
+    return FaultCode.UNREADABLE
+
+
+def _note_of(error: BaseException) -> str:
+    """Name the exception's class and the last line of our own code, and nothing of the document."""
+    if isinstance(error, Fault) and error.note:
+        return error.note
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(_OWN_FOLDER)]
+    where = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    return type(error).__name__ + where
+
+
+def _write(path: Path, answer: dict[str, object]) -> None:
+    # Lone surrogates from a broken document cannot be encoded otherwise.
+    data = json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        code = _code_of(error)
+        path.write_bytes(json.dumps({"fault": code.value, "note": type(error).__name__}).encode())

@@ -1,0 +1,56 @@
+"""Bind the calling process to its limits; the first thing that every child does.
+
+This runs before any engine is imported and before the document is opened.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+from jobs.extraction.result import Limits
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_OPEN_FILES = 128
+
+
+def confine(limits: Limits, parent_pid: int) -> None:
+    """Give up rights and resources for the rest of this process's life.
+
+    Args:
+        limits: the bounds to set.
+        parent_pid: the process with which this one shall die.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    # Python ignores SIGXFSZ, so a write beyond the limit fails with EFBIG and can be told.
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_CPU, limits.cpu_seconds, spare=2)
+    _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
+    _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    _lower(resource.RLIMIT_AS, limits.memory_bytes + limits.address_headroom_bytes)
+    os.umask(0o077)
+    if sys.platform == "linux":
+        _confine_on_linux(parent_pid)
+
+
+def _lower(kind: int, value: int, *, spare: int = 0) -> None:
+    """Set a soft limit and, ``spare`` above it, the hard one; never above what is inherited."""
+    _soft, hard = resource.getrlimit(kind)
+    ceiling = value + spare if hard == resource.RLIM_INFINITY else min(value + spare, hard)
+    resource.setrlimit(kind, (min(value, ceiling), ceiling))
+
+
+def _confine_on_linux(parent_pid: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    # The parent may have died before the call above, and then the signal never comes.
+    if os.getppid() != parent_pid:
+        os._exit(1)
+    # When the machine runs out of memory, the kernel shall end this process before any other.
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

@@ -1,0 +1,91 @@
+"""Why a reading ended badly: short codes that the child may send, sentences that people read.
+
+The child sends a code only. The sentence is written here, in the parent, so that neither a path
+nor text of the document can travel into an error message.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from jobs.errors import Permanent, ProcessingError, Transient
+from jobs.extraction.media_types import describe
+
+
+class FaultCode(enum.StrEnum):
+    """The closed list of causes."""
+
+    EMPTY = "empty"
+    ENCRYPTED = "encrypted"
+    UNSUPPORTED_KIND = "unsupported_kind"
+    UNREADABLE = "unreadable"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    LIMIT_MEMORY = "limit_memory"
+    LIMIT_TIME = "limit_time"
+    LIMIT_OUTPUT = "limit_output"
+    READER_CRASHED = "reader_crashed"
+    ENVIRONMENT = "environment"
+
+
+class Fault(Exception):  # noqa: N818 - a fault of the document is no error of the program
+    """Raised by a reader, and by the cage for a child that it had to end.
+
+    Args:
+        code: the cause.
+        detail: for ``READER_CRASHED`` how it ended, such as ``signal 11``; else unused.
+        note: for the log of the attempt: an exception's class and a line of our code.
+    """
+
+    def __init__(self, code: FaultCode, *, detail: str = "", note: str = "") -> None:
+        super().__init__(code.value)
+        self.code = code
+        self.detail = detail
+        self.note = note
+
+
+# A fault of the first reader after which another reader of the same document may succeed.
+RETRIED_BY_NEXT_READER = frozenset(
+    {
+        FaultCode.UNREADABLE,
+        FaultCode.LIMIT_MEMORY,
+        FaultCode.LIMIT_TIME,
+        FaultCode.LIMIT_OUTPUT,
+        FaultCode.READER_CRASHED,
+    },
+)
+
+
+def as_error(fault: Fault, *, media_type: str, expected: str, limits_text: tuple[str, str]) -> ProcessingError:
+    """Turn a fault into the error that the caller sees.
+
+    Args:
+        fault: what ended the reading.
+        media_type: the kind that the content has.
+        expected: the kind that the file name promises, the same as ``media_type`` as a rule.
+        limits_text: the memory and the time limit as people write them, ``("2 GB", "55 s")``.
+
+    Returns:
+        ``Transient`` when the machine is to blame, ``Permanent`` otherwise.
+    """
+    memory, seconds = limits_text
+    sentences = {
+        FaultCode.EMPTY: "The file is empty.",
+        FaultCode.ENCRYPTED: (
+            "This file is protected with a password. Upload a copy without the password."
+        ),
+        FaultCode.UNSUPPORTED_KIND: f"This kind of file is not supported: {describe(media_type)}.",
+        FaultCode.UNREADABLE: (
+            f"The file is damaged or not really a {describe(expected)}: it could not be read."
+        ),
+        FaultCode.TOO_MANY_PIXELS: "The picture has too many pixels to be read. Upload a smaller copy.",
+        FaultCode.LIMIT_MEMORY: f"Reading this file needs more than {memory} of memory; it was stopped.",
+        FaultCode.LIMIT_TIME: f"Reading this file took longer than {seconds}; it was stopped.",
+        FaultCode.LIMIT_OUTPUT: "This file unpacks to more text than can be kept; it was stopped.",
+        FaultCode.READER_CRASHED: f"The file crashed its reader ({fault.detail or 'unknown cause'}).",
+        FaultCode.ENVIRONMENT: "The reader could not run because the machine is short of resources.",
+    }
+    kind = Transient if fault.code is FaultCode.ENVIRONMENT else Permanent
+    error = kind(sentences[fault.code], code=fault.code.value)
+    if fault.note:
+        error.add_note(fault.note)
+    return error

@@ -1,0 +1,107 @@
+"""Write small pieces of Markdown, and take the markup out of a Markdown text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+_FENCE = re.compile(r"^\s{0,3}(```|~~~)")
+_RULED = re.compile(r"^\s*\|?[ \t]*:?-{2,}:?[ \t]*(?:\|[ \t]*:?-{2,}:?[ \t]*)*\|?\s*$")
+_BLOCK_START = re.compile(r"^(\s*)(?:#{1,6}\s+|>\s?)+")
+_BULLET = re.compile(r"^(\s*)[*+-]\s+")
+_RULE_LINE = re.compile(r"^\s{0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})$")
+_IMAGE = re.compile(r"!\[([^\[\]]{0,2000})\]\([^()\s]{0,2000}(?:\s\"[^\"]{0,500}\")?\)")
+_LINK = re.compile(r"\[([^\[\]]{0,2000})\]\(<?[^()<>\s]{0,2000}>?(?:\s\"[^\"]{0,500}\")?\)")
+_STRONG = re.compile(r"(\*\*\*|\*\*|__|~~)(?=\S)([^*_~\n]{1,2000}?)(?<=\S)\1")
+_EMPHASIS = re.compile(r"(?<![\w*\\])([*_])(?=[^\s*_])([^*_\n]{1,2000}?)(?<=[^\s\\])\1(?![\w*])")
+_CODE = re.compile(r"(?<![`\\])`([^`\n]{1,2000})`(?!`)")
+_ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+\-.!<>|~&$=:\"'^@%/,;?])")
+_COMMENT = re.compile(r"<!--[^>]{0,500}-->")
+_BREAK = re.compile(r"<br\s*/?>", re.I)
+_HEADING = re.compile(r"^#{1,2}\s+(\S.*)$", re.M)
+_CELL_BORDER = re.compile(r"(?<!\\)\|")
+_NEEDS_ESCAPE = re.compile(r"([\\`*<\[]|(?<!\w)_|_(?!\w))")
+_LINE_NEEDS_ESCAPE = re.compile(r"^(\s{0,3})([#>]|[-+](?=\s)|={3,}|-{3,})", re.M)
+_NUMBERED = re.compile(r"^(\s{0,3}\d{1,9})([.)])(?=\s)", re.M)
+_ENTITIES = {"&lt;": "<", "&gt;": ">", "&amp;": "&", "&nbsp;": " ", "&quot;": '"', "&#39;": "'"}
+
+
+def escape(text: str) -> str:
+    """Write plain text so that Markdown shows it as it is."""
+    escaped = _NEEDS_ESCAPE.sub(r"\\\1", text)
+    escaped = _LINE_NEEDS_ESCAPE.sub(r"\1\\\2", escaped)
+    return _NUMBERED.sub(r"\1\\\2", escaped)
+
+
+def fence(text: str, language: str = "") -> str:
+    """Write text as a code block with a fence longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    ticks = "`" * max(3, longest + 1)
+    return f"{ticks}{language}\n{text.rstrip()}\n{ticks}\n"
+
+
+def table(rows: Iterable[Sequence[str]], width: int) -> str:
+    """Write rows as a Markdown table, the first one as its heading.
+
+    Args:
+        rows: cells as plain text; short rows are filled up, long ones cut to ``width``.
+        width: the number of columns, 1 or more.
+    """
+    lines: list[str] = []
+    for row in rows:
+        cells = [_cell(cell) for cell in row[:width]] + [""] * (width - len(row))
+        lines.append("| " + " | ".join(cells) + " |")
+        if len(lines) == 1:
+            lines.append("|" + " --- |" * width)
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    # Cells hold data, so only what would break the table is escaped.
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+
+
+def first_heading(markdown: str) -> str | None:
+    """Return the first heading of level 1 or 2 near a document's start without markup, or ``None``."""
+    found = _HEADING.search(markdown[:5000])
+    return (_inline(found.group(1)).strip() or None) if found else None
+
+
+def to_plain(markdown: str) -> str:
+    """Take the markup out: headings, emphasis, links, fences and table borders."""
+    lines: list[str] = []
+    fenced_by = ""
+    for line in markdown.split("\n"):
+        opening = _FENCE.match(line)
+        if opening and fenced_by in {"", opening.group(1)}:
+            fenced_by = "" if fenced_by else opening.group(1)
+        elif fenced_by:
+            lines.append(line)
+        elif not (_RULE_LINE.match(line) or (_RULED.match(line) and "|" in line)):
+            lines.append(_plain_line(line))
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+
+
+def _plain_line(line: str) -> str:
+    if line.lstrip().startswith("|"):
+        cells = _CELL_BORDER.split(line.strip().removeprefix("|").removesuffix("|"))
+        return "\t".join(_inline(cell.strip()) for cell in cells).rstrip()
+    line = _BLOCK_START.sub(r"\1", line)
+    return _inline(_BULLET.sub(r"\1- ", line)).rstrip()
+
+
+def _inline(line: str) -> str:
+    if "<" in line:
+        line = _BREAK.sub(" ", _COMMENT.sub("", line))
+    if "](" in line:
+        line = _LINK.sub(r"\1", _IMAGE.sub(r"\1", line))
+    if any(mark in line for mark in "*_~`"):
+        line = _CODE.sub(r"\1", line)
+        line = _STRONG.sub(r"\2", line)
+        line = _EMPHASIS.sub(r"\2", line)
+    if "\\" in line:
+        line = _ESCAPE.sub(r"\1", line)
+    if "&" in line:
+        for entity, character in _ENTITIES.items():
+            line = line.replace(entity, character)
+    return line

@@ -1,0 +1,75 @@
+"""PDF, second choice: plain text by pypdf, for files that PDFium cannot survive."""
+
+from __future__ import annotations
+
+import pypdf
+from pypdf.errors import FileNotDecryptedError, PdfReadError, WrongPasswordError
+
+from jobs.extraction.dates import iso
+from jobs.extraction.faults import Fault, FaultCode
+from jobs.extraction.markdown import escape
+from jobs.extraction.reading import Reading, Source
+
+
+def read(source: Source) -> Reading:
+    """Read what text can be had page by page; pages that fail are told in a warning.
+
+    Raises:
+        Fault: it is protected with a password, or no page could be opened.
+    """
+    try:
+        document = pypdf.PdfReader(source.path)
+        page_count = len(document.pages)
+    except (WrongPasswordError, FileNotDecryptedError) as error:
+        raise Fault(FaultCode.ENCRYPTED) from error
+    except PdfReadError as error:
+        raise Fault(FaultCode.UNREADABLE) from error
+    if not page_count:
+        raise Fault(FaultCode.UNREADABLE)
+    reading = Reading(markdown="", engine="pypdf", page_count=page_count)
+    _read_properties(document, reading)
+    failed = _read_pages(document, source, page_count, reading)
+    if failed and failed == len(reading.pages):
+        raise Fault(FaultCode.UNREADABLE)
+    if len(reading.pages) < page_count:
+        reading.warnings.append(f"Only the first {len(reading.pages):,} of {page_count:,} pages were read.")
+    if failed:
+        reading.warnings.append(f"{failed:,} pages were damaged and left out.")
+    reading.text = "\n\n".join(page for page in reading.pages if page)
+    reading.markdown = "\n\n".join(escape(page) for page in reading.pages if page) + "\n"
+    return reading
+
+
+def _read_pages(document: pypdf.PdfReader, source: Source, page_count: int, reading: Reading) -> int:
+    """Fill the reading's pages until the limits; return how many pages failed."""
+    failed = 0
+    wanted = min(page_count, source.limits.max_pages)
+    chars = 0
+    for index in range(wanted):
+        if source.seconds_left() < 0 or chars > source.limits.output_chars:
+            break
+        try:
+            text = document.pages[index].extract_text().strip()
+        except (FileNotDecryptedError, MemoryError):
+            raise
+        except Exception:  # noqa: BLE001 - one bad page must not cost the good ones
+            failed += 1
+            text = ""
+        chars += len(text)
+        reading.pages.append(text)
+        source.report((index + 1) / wanted)
+    return failed
+
+
+def _read_properties(document: pypdf.PdfReader, reading: Reading) -> None:
+    try:
+        info = document.metadata
+        reading.title = info.title if info else None
+        for name, value in (("author", info.author), ("subject", info.subject)) if info else ():
+            if value:
+                reading.metadata[name] = str(value)[:1000]
+        date = iso(str(info.get("/CreationDate") or "")) if info else None
+    except Exception:  # noqa: BLE001 - properties are a bonus
+        return
+    if date:
+        reading.metadata["created_at"] = date

@@ -1,0 +1,61 @@
+"""What passes between the child program and its readers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobs.extraction.result import Limits
+from jobs.model import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The document that a reader shall read.
+
+    Attributes:
+        path: where its bytes are; read only.
+        filename: its name at upload, for choosing among kinds of text.
+        media_type: as ``sniff`` found it.
+        limits: the bounds to keep.
+        deadline: the ``time.monotonic`` instant by which a reader that can stop early should be
+            done; the cage ends it a little later.
+        report: takes the share that is done, 0 to 1.
+    """
+
+    path: Path
+    filename: str
+    media_type: str
+    limits: Limits
+    deadline: float
+    report: Callable[[float], None]
+
+    def seconds_left(self) -> float:
+        """Return the seconds until the deadline, negative once it has passed."""
+        return self.deadline - time.monotonic()
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a reader found; the child completes it to an ``Extraction``.
+
+    Attributes:
+        markdown: the document with structure.
+        text: without markup; ``None`` lets the child derive it from the Markdown.
+        pages: plain text per page, empty when the format has none.
+        engine: package names joined by ``+``.
+    """
+
+    markdown: str
+    engine: str
+    text: str | None = None
+    title: str | None = None
+    page_count: int | None = None
+    pages: list[str] = field(default_factory=list)
+    metadata: dict[str, JSON] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+Reader = Callable[[Source], Reading]

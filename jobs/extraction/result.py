@@ -1,0 +1,140 @@
+"""What an extraction yields, and the bounds it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import cast
+
+from jobs.model import JSON
+
+GIB = 1024**3
+MIB = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one extraction; reaching one ends it or is told in a warning.
+
+    Attributes:
+        wall_seconds: for all readers that are tried on the document together.
+        cpu_seconds: processor time of one reader, its threads included.
+        memory_bytes: resident memory of one reader and its descendants.
+        address_headroom_bytes: address space on top of ``memory_bytes``. The engines map up to
+            1.5 GiB that they never touch, so the address-space limit is only a backstop.
+        output_chars: characters kept of the text, of the Markdown and of all pages together.
+        result_bytes: the largest result that is taken from a reader.
+        file_bytes: the largest file that a reader may write; engines unpack their models, the
+            one for languages to about 100 MB.
+        max_pages: pages, slides or frames that are read.
+        ocr_max_pages: pages without text that are read by OCR.
+        image_pixels: the largest picture that is decoded.
+    """
+
+    wall_seconds: float = 55.0
+    cpu_seconds: int = 55
+    memory_bytes: int = 2 * GIB
+    address_headroom_bytes: int = 2 * GIB
+    output_chars: int = 5_000_000
+    result_bytes: int = 64 * MIB
+    file_bytes: int = 256 * MIB
+    max_pages: int = 5_000
+    ocr_max_pages: int = 50
+    image_pixels: int = 120_000_000
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the limits as a JSON object for the child process."""
+        return cast("dict[str, JSON]", asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """The text of one document, its structure and what is known of it.
+
+    Attributes:
+        text: plain text without markup.
+        markdown: the same with headings, lists and tables.
+        title: from the document's properties, else its first heading, else ``None``.
+        page_count: pages of the whole document, also of those not read; ``None`` without pages.
+        language: ISO 639-1 code of the main language, ``None`` when unsure.
+        metadata: author, dates (ISO 8601), counts and what else the format tells.
+        media_type: of the content, as ``sniff`` found it.
+        engine: the engines that read it, joined by ``+``.
+        engine_version: the value of ``ENGINE_VERSION`` at the time.
+        warnings: sentences about everything that was left out or is doubtful.
+        pages: the text of each page read, empty when the format has no pages.
+    """
+
+    text: str
+    markdown: str
+    title: str | None
+    page_count: int | None
+    language: str | None
+    metadata: dict[str, JSON]
+    media_type: str
+    engine: str
+    engine_version: str
+    warnings: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the extraction as a JSON object; ``from_json`` reads it back."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, JSON]) -> Extraction:
+        """Build an extraction from JSON that may come from an untrusted process.
+
+        Args:
+            value: an object such as ``to_json`` returns; unknown members are ignored.
+
+        Raises:
+            ValueError: when a member is missing or has the wrong type.
+        """
+        return cls(
+            text=_text(value, "text"),
+            markdown=_text(value, "markdown"),
+            title=_optional_text(value, "title"),
+            page_count=_optional_count(value, "page_count"),
+            language=_optional_text(value, "language"),
+            metadata=_object(value, "metadata"),
+            media_type=_text(value, "media_type"),
+            engine=_text(value, "engine"),
+            engine_version=_text(value, "engine_version"),
+            warnings=_texts(value, "warnings"),
+            pages=_texts(value, "pages"),
+        )
+
+
+def _text(value: Mapping[str, JSON], key: str) -> str:
+    found = value.get(key)
+    if not isinstance(found, str):
+        raise ValueError(f"{key} is not a string")  # noqa: TRY004 - one error for all bad shapes
+    return found
+
+
+def _optional_text(value: Mapping[str, JSON], key: str) -> str | None:
+    return None if value.get(key) is None else _text(value, key)
+
+
+def _optional_count(value: Mapping[str, JSON], key: str) -> int | None:
+    found = value.get(key)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+        raise ValueError(f"{key} is not a count")
+    return found
+
+
+def _object(value: Mapping[str, JSON], key: str) -> dict[str, JSON]:
+    found = value.get(key)
+    if not isinstance(found, dict):
+        raise ValueError(f"{key} is not an object")  # noqa: TRY004 - one error for all bad shapes
+    return found
+
+
+def _texts(value: Mapping[str, JSON], key: str) -> list[str]:
+    found = value.get(key)
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise ValueError(f"{key} is not a list of strings")
+    return cast("list[str]", found)

@@ -1,0 +1,223 @@
+"""Operations: named pipelines of stages, and what each stage computes.
+
+A stage is a checkpoint. Its product, an artifact, is kept under a key made of the content's hash, the
+stage, its options and the engine's version, so that neither a retry nor a second copy of the
+same file computes it again.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from jobs import extraction
+from jobs.analysis import AnalysisInput, Analyzer, BuiltinAnalyzer, OpenAIAnalyzer
+from jobs.errors import UnsupportedOperation
+from jobs.model import JSON, Artifact, Document
+from jobs.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class StageInput:
+    """What a stage may look at.
+
+    Attributes:
+        document: the document.
+        path: its bytes.
+        done: the artifacts of the stages before, by name.
+        report: call with a progress in [0, 1]; it raises when the attempt has to stop.
+    """
+
+    document: Document
+    path: Path
+    done: dict[str, Artifact]
+    report: Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutput:
+    """What a stage produced: everything, and the small part that lists show."""
+
+    body: dict[str, JSON]
+    meta: dict[str, JSON]
+
+
+class Stage(Protocol):
+    """One checkpoint of an operation."""
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+
+    @property
+    def engine(self) -> str:
+        """What computes it."""
+
+    @property
+    def engine_version(self) -> str:
+        """Which version of that; part of the key that artifacts are kept under."""
+
+    def run(self, stage_input: StageInput) -> StageOutput:
+        """Compute the product.
+
+        Raises:
+            ProcessingError: says whether another try may help.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractStage:
+    """Text, structure and metadata, read in a child process with limits."""
+
+    settings: Settings
+    name: str = "extract"
+    engine: str = "extraction"
+
+    @property
+    def engine_version(self) -> str:
+        """The versions of the engines that may read a file."""
+        return extraction.ENGINE_VERSION
+
+    def run(self, stage_input: StageInput) -> StageOutput:
+        """Read the file."""
+        limits = extraction.Limits(
+            wall_seconds=self.settings.extract_timeout_seconds,
+            cpu_seconds=max(1, int(self.settings.extract_timeout_seconds)),
+            memory_bytes=self.settings.extract_memory_bytes,
+        )
+        found = extraction.extract(
+            stage_input.path,
+            filename=stage_input.document.filename,
+            limits=limits,
+            on_progress=stage_input.report,
+        )
+        meta: dict[str, JSON] = {
+            "title": found.title,
+            "page_count": found.page_count,
+            "language": found.language,
+            "characters": len(found.text),
+            "engine": found.engine,
+            "warnings": len(found.warnings),
+        }
+        return StageOutput(body=found.to_json(), meta=meta)
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzeStage:
+    """Summary, key phrases and document type of the extracted text."""
+
+    analyzer: Analyzer
+    name: str = "analyze"
+
+    @property
+    def engine(self) -> str:
+        """The analyzer's name."""
+        return self.analyzer.name
+
+    @property
+    def engine_version(self) -> str:
+        """The analyzer's version."""
+        return self.analyzer.version
+
+    def run(self, stage_input: StageInput) -> StageOutput:
+        """Analyse the text that the stage ``extract`` left."""
+        text = extraction.Extraction.from_json(stage_input.done["extract"].body)
+        found = self.analyzer.analyze(
+            AnalysisInput(
+                text=text.text,
+                markdown=text.markdown,
+                title=text.title,
+                language=text.language,
+                media_type=text.media_type,
+                filename=stage_input.document.filename,
+                metadata=text.metadata,
+            )
+        )
+        meta: dict[str, JSON] = {
+            "document_type": found.document_type,
+            "title": found.title,
+            "engine": found.engine,
+            "model": found.model,
+        }
+        return StageOutput(body=found.to_json(), meta=meta)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A named pipeline.
+
+    Attributes:
+        name: what people ask for.
+        stages: the stages' names, in order.
+        own: those that ``fresh`` computes anew; the others are only needed on the way.
+    """
+
+    name: str
+    stages: tuple[str, ...]
+    own: frozenset[str]
+
+
+OPERATIONS: dict[str, Operation] = {
+    "process": Operation("process", ("extract", "analyze"), frozenset({"extract", "analyze"})),
+    "extract": Operation("extract", ("extract",), frozenset({"extract"})),
+    "analyze": Operation("analyze", ("extract", "analyze"), frozenset({"analyze"})),
+}
+
+
+def find_operation(name: str) -> Operation:
+    """Return an operation.
+
+    Raises:
+        UnsupportedOperation: there is none of that name.
+    """
+    try:
+        return OPERATIONS[name]
+    except KeyError:
+        raise UnsupportedOperation(
+            f"There is no operation {name!r}; choose one of {', '.join(OPERATIONS)}."
+        ) from None
+
+
+def make_stages(settings: Settings) -> dict[str, Stage]:
+    """Make every stage, with the engines that the settings choose."""
+    return {"extract": ExtractStage(settings), "analyze": AnalyzeStage(_make_analyzer(settings))}
+
+
+@functools.cache
+def _make_analyzer(settings: Settings) -> Analyzer:
+    if settings.llm_enabled:
+        return OpenAIAnalyzer(
+            base_url=settings.llm_base_url,
+            api_key=settings.llm_api_key,
+            model=settings.llm_model,
+            timeout_seconds=settings.llm_timeout_seconds,
+        )
+    return BuiltinAnalyzer()
+
+
+def cache_key(stage: Stage, document: Document, done: dict[str, Artifact]) -> str:
+    """Name the artifact that a stage would produce.
+
+    Args:
+        stage: the stage.
+        document: whose content is read.
+        done: the artifacts of the stages before, which the product depends on.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    parts = {
+        "content": document.sha256,
+        # The name's extension decides between text formats that look alike.
+        "extension": Path(document.filename).suffix.lower(),
+        "stage": stage.name,
+        "engine": stage.engine,
+        "version": stage.engine_version,
+        "inputs": sorted(artifact.cache_key for artifact in done.values()),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

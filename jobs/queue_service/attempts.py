@@ -1,0 +1,221 @@
+"""One attempt, from its claim to its settlement; every statement carries the lease's token."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+
+import sqlalchemy as sa
+
+from jobs.database import reading
+from jobs.errors import (
+    LeaseLost,
+)
+from jobs.model import (
+    Artifact,
+    Failed,
+    Lease,
+    Outcome,
+    QueueItem,
+    Status,
+)
+from jobs.queue_service.base import OUTCOME_NAMES, QueueBase
+from jobs.rows import ITEM_COLUMNS, pack, to_item
+from jobs.states import decide
+from jobs.tables import (
+    artifacts,
+    attempts,
+    queue_items,
+    results,
+)
+
+
+class Attempts(QueueBase):
+    """Claim, renew, checkpoint, settle."""
+
+    def claim(self, item_id: str, worker: str) -> Lease | None:
+        """Take the lease of an item's next attempt.
+
+        Args:
+            item_id: the item.
+            worker: the claiming worker's name.
+
+        Returns:
+            The lease, or ``None`` when there is nothing to claim: not due, not pending, or taken.
+        """
+        lease_id = secrets.token_hex(16)
+        now = self._clock.now
+        statement = (
+            sa.update(queue_items)
+            .where(
+                queue_items.c.id == item_id,
+                queue_items.c.status == Status.PENDING,
+                queue_items.c.due_at <= now,
+                queue_items.c.cancel_requested_at.is_(None),
+            )
+            .values(
+                status=Status.IN_PROGRESS,
+                attempt=queue_items.c.attempt + 1,
+                worker=worker,
+                lease_id=lease_id,
+                lease_expires_at=self._clock.steady + self._settings.lease_seconds,
+                lease_boot=self._clock.boot,
+                suspect_at=None,
+                updated_at=now,
+            )
+            .returning(*ITEM_COLUMNS)
+        )
+        with self._engine.begin() as connection:
+            row = connection.execute(statement).one_or_none()
+            if row is None:
+                return None
+            item = to_item(row)
+            connection.execute(
+                sa.insert(attempts).values(
+                    item_id=item.id,
+                    attempt=item.attempt,
+                    lease_id=lease_id,
+                    worker=worker,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    started_at=now,
+                )
+            )
+            self._append(connection, item, "started", {"worker": worker})
+        return Lease(item=item, attempt=item.attempt, lease_id=lease_id, worker=worker)
+
+    def renew(self, lease: Lease, *, stage: str | None = None, progress: float | None = None) -> bool:
+        """Prolong a lease and report where the attempt is.
+
+        Args:
+            lease: the lease.
+            stage: the stage that runs, when it changed.
+            progress: how much of the stage is done, 0 to 1, when it changed.
+
+        Returns:
+            Whether a cancel was asked for.
+
+        Raises:
+            LeaseLost: the item is no longer this attempt's.
+        """
+        values: dict[str, object] = {
+            "lease_expires_at": self._clock.steady + self._settings.lease_seconds,
+            "lease_boot": self._clock.boot,
+            "suspect_at": None,
+        }
+        if stage is not None:
+            values["stage"] = stage
+        if progress is not None:
+            values["progress"] = min(1.0, max(0.0, progress))
+        with self._engine.begin() as connection:
+            item = self._guarded_update(connection, lease, values)
+            if stage is not None or progress is not None:
+                self._append(connection, item, "progress", {"stage": item.stage, "progress": item.progress})
+        return item.cancel_requested_at is not None
+
+    def cancel_requested(self, lease: Lease) -> bool:
+        """Tell whether a cancel was asked for, without writing.
+
+        Args:
+            lease: the lease.
+
+        Raises:
+            LeaseLost: the item is no longer this attempt's.
+        """
+        statement = sa.select(queue_items.c.cancel_requested_at).where(*self._token(lease))
+        with reading(self._engine) as connection:
+            row = connection.execute(statement).one_or_none()
+        if row is None:
+            raise LeaseLost("Another attempt holds this item now.")
+        return row.cancel_requested_at is not None
+
+    def checkpoint(self, lease: Lease, stage: str, artifact: Artifact, *, reused: bool) -> None:
+        """Keep what a stage produced, so that no later attempt computes it again.
+
+        Args:
+            lease: the lease.
+            stage: the stage that ended.
+            artifact: its product; inserted unless ``reused``.
+            reused: whether the artifact was already stored.
+
+        Raises:
+            LeaseLost: the item is no longer this attempt's; nothing was stored.
+        """
+        with self._engine.begin() as connection:
+            item = self._guarded_update(
+                connection,
+                lease,
+                {
+                    "lease_expires_at": self._clock.steady + self._settings.lease_seconds,
+                    "suspect_at": None,
+                    "stage": stage,
+                    "progress": 1.0,
+                },
+            )
+            now = self._clock.now
+            if not reused:
+                connection.execute(
+                    sa.insert(artifacts).values(
+                        id=artifact.id,
+                        stage=artifact.stage,
+                        cache_key=artifact.cache_key,
+                        engine=artifact.engine,
+                        engine_version=artifact.engine_version,
+                        meta=artifact.meta,
+                        body=pack(artifact.body),
+                        created_at=now,
+                    )
+                )
+            values = {
+                "document_id": item.document_id,
+                "artifact_id": artifact.id,
+                "attempt": lease.attempt,
+                "lease_id": lease.lease_id,
+                "reused": reused,
+                "created_at": now,
+            }
+            insert = self._insert(results).values(item_id=item.id, stage=stage, **values)
+            connection.execute(insert.on_conflict_do_update(index_elements=["item_id", "stage"], set_=values))
+            self._append(
+                connection, item, "stage_completed", {"stage": stage, "progress": 1.0, "reused": reused}
+            )
+
+    def settle(self, lease: Lease, outcome: Outcome) -> QueueItem:
+        """End an attempt with exactly one outcome.
+
+        Calling it again with the same lease after a lost answer changes nothing and returns the item.
+
+        Args:
+            lease: the lease.
+            outcome: what the attempt came to.
+
+        Returns:
+            The item after the settlement.
+
+        Raises:
+            LeaseLost: another attempt holds or has settled the item; nothing was changed.
+        """
+        with self._engine.begin() as connection:
+            current = connection.execute(
+                self._locked(sa.select(*ITEM_COLUMNS).where(*self._token(lease)))
+            ).one_or_none()
+            if current is None:
+                return self._settled_before(connection, lease, outcome)
+            settlement = decide(to_item(current), outcome, self._policy, self._rng.random())
+            detail = outcome.traceback if isinstance(outcome, Failed) else ""
+            return self._apply(connection, lease, settlement, detail, self._token(lease))
+
+    def _settled_before(self, connection: sa.Connection, lease: Lease, outcome: Outcome) -> QueueItem:
+        """Answer a settle that found no lease: fine when this very lease had already settled so."""
+        ended = connection.execute(
+            sa.select(attempts.c.outcome).where(
+                attempts.c.item_id == lease.item.id,
+                attempts.c.attempt == lease.attempt,
+                attempts.c.lease_id == lease.lease_id,
+            )
+        ).scalar()
+        mine = decide(lease.item, outcome, self._policy, 0.0)
+        if ended is not None and ended == OUTCOME_NAMES[mine.trigger]:
+            return self._read(connection, lease.item.id)
+        raise LeaseLost("Another attempt holds this item now.")

@@ -1,0 +1,215 @@
+"""What every part of the queue service is built on: the token, the guarded UPDATE, the event."""
+
+from __future__ import annotations
+
+import random
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from jobs.database import Clock, reading
+from jobs.errors import (
+    ItemNotFound,
+    LeaseLost,
+)
+from jobs.ids import parse_id
+from jobs.model import (
+    ENDED_STATUSES,
+    JSON,
+    OPEN_STATUSES,
+    DocumentId,
+    ItemId,
+    Lease,
+    QueueItem,
+    Status,
+)
+from jobs.rows import ITEM_COLUMNS, to_item
+from jobs.settings import Settings
+from jobs.states import RetryPolicy, Settlement, Trigger
+from jobs.tables import (
+    attempts,
+    events,
+    queue_items,
+)
+
+OUTCOME_NAMES = {
+    Trigger.COMPLETE: "completed",
+    Trigger.FAIL_RETRY: "failed",
+    Trigger.FAIL_FINAL: "failed",
+    Trigger.SNOOZE: "snoozed",
+    Trigger.RELEASE: "released",
+    Trigger.RESCUE_RETRY: "crashed",
+    Trigger.RESCUE_QUARANTINE: "crashed",
+    Trigger.CANCEL_ACKNOWLEDGE: "cancelled",
+}
+
+EVENT_KINDS = {
+    Trigger.COMPLETE: "completed",
+    Trigger.FAIL_RETRY: "retrying",
+    Trigger.FAIL_FINAL: "failed",
+    Trigger.SNOOZE: "snoozed",
+    Trigger.RELEASE: "released",
+    Trigger.RESCUE_RETRY: "returned",
+    Trigger.RESCUE_QUARANTINE: "quarantined",
+    Trigger.CANCEL_ACKNOWLEDGE: "cancelled",
+}
+
+
+class QueueBase:
+    """The engine, the limits, and the statements that several duties share.
+
+    Args:
+        engine: made by :func:`jobs.database.make_engine` in this process.
+        settings: lease, heartbeat and retry limits.
+        rng: where jitter is drawn from; a seeded one makes tests repeatable.
+    """
+
+    def __init__(self, engine: sa.Engine, settings: Settings, rng: random.Random | None = None) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._policy: RetryPolicy = settings.retry_policy
+        self._clock = Clock(engine.dialect.name)
+        self._rng = rng or random.SystemRandom()
+
+    def _token(self, lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
+        return (
+            queue_items.c.id == lease.item.id,
+            queue_items.c.status == Status.IN_PROGRESS,
+            queue_items.c.attempt == lease.attempt,
+            queue_items.c.lease_id == lease.lease_id,
+        )
+
+    def _expired(self) -> sa.ColumnElement[bool]:
+        steady = self._clock.steady
+        # A lease that ends further ahead than one can be granted was measured on a clock that went back.
+        too_far = steady + 2 * self._settings.lease_seconds
+        return sa.or_(
+            queue_items.c.lease_expires_at < steady,
+            queue_items.c.lease_expires_at > too_far,
+            queue_items.c.lease_boot != self._clock.boot,
+        )
+
+    def _ended_before(self, days: float) -> tuple[sa.ColumnElement[bool], ...]:
+        return (
+            queue_items.c.status.in_(ENDED_STATUSES),
+            queue_items.c.finished_at <= self._clock.after(-days * 86_400),
+        )
+
+    def _locked(self, statement: sa.Select[tuple[object, ...]]) -> sa.Select[tuple[object, ...]]:
+        """Lock the selected row; SQLite's write transaction already excludes everybody else."""
+        return statement.with_for_update() if self._clock.dialect == "postgresql" else statement
+
+    def _insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        return postgresql.insert(table) if self._clock.dialect == "postgresql" else sqlite.insert(table)
+
+    def _guarded_update(
+        self, connection: sa.Connection, lease: Lease, values: dict[str, object]
+    ) -> QueueItem:
+        row = connection.execute(
+            sa.update(queue_items)
+            .where(*self._token(lease))
+            .values(**values, updated_at=self._clock.now)
+            .returning(*ITEM_COLUMNS)
+        ).one_or_none()
+        if row is None:
+            raise LeaseLost("Another attempt holds this item now.")
+        return to_item(row)
+
+    def _apply(
+        self,
+        connection: sa.Connection,
+        lease: Lease,
+        settlement: Settlement,
+        traceback: str,
+        guard: tuple[sa.ColumnElement[bool], ...],
+    ) -> QueueItem:
+        """Write a settlement: the item first and guarded, then its attempt and event."""
+        now = self._clock.now
+        ended = settlement.status in ENDED_STATUSES
+        row = connection.execute(
+            sa.update(queue_items)
+            .where(*guard)
+            .values(
+                status=settlement.status,
+                failures=queue_items.c.failures + settlement.failures,
+                crashes=queue_items.c.crashes + settlement.crashes,
+                due_at=queue_items.c.due_at if ended else self._clock.after(settlement.delay_seconds),
+                finished_at=now if ended else None,
+                announced_at=None,
+                progress=1.0 if settlement.trigger is Trigger.COMPLETE else queue_items.c.progress,
+                error_code=settlement.error_code,
+                error_message=settlement.error_message,
+                worker=None,
+                lease_id=None,
+                lease_expires_at=None,
+                lease_boot=None,
+                suspect_at=None,
+                updated_at=now,
+            )
+            .returning(*ITEM_COLUMNS)
+        ).one_or_none()
+        if row is None:
+            raise LeaseLost("Another attempt holds this item now.")
+        item = to_item(row)
+        connection.execute(
+            sa.update(attempts)
+            .where(
+                attempts.c.item_id == item.id,
+                attempts.c.attempt == lease.attempt,
+                attempts.c.lease_id == lease.lease_id,
+            )
+            .values(
+                ended_at=now,
+                outcome=OUTCOME_NAMES[settlement.trigger],
+                stage=item.stage,
+                error_code=settlement.error_code,
+                error_message=settlement.error_message,
+                traceback=traceback or None,
+            )
+        )
+        data: dict[str, JSON] = {}
+        if settlement.error_message is not None:
+            data["error"] = {"code": settlement.error_code, "message": settlement.error_message}
+        if not ended:
+            data["due_at"] = item.due_at.isoformat()
+        self._append(connection, item, EVENT_KINDS[settlement.trigger], data)
+        return item
+
+    def _append(self, connection: sa.Connection, item: QueueItem, kind: str, data: dict[str, JSON]) -> None:
+        """Write an event in the transaction of its cause."""
+        connection.execute(
+            sa.insert(events).values(
+                item_id=item.id,
+                document_id=item.document_id,
+                owner_id=item.owner_id,
+                kind=kind,
+                attempt=item.attempt,
+                at=self._clock.now,
+                data={"status": item.status.value, **data},
+            )
+        )
+
+    def _known(self, item_id: str) -> str:
+        known = parse_id(item_id)
+        if known is None:
+            raise ItemNotFound("There is no such job.")
+        return known
+
+    def _read(self, connection: sa.Connection, item_id: str) -> QueueItem:
+        row = connection.execute(sa.select(*ITEM_COLUMNS).where(queue_items.c.id == item_id)).one_or_none()
+        if row is None:
+            raise ItemNotFound("There is no such job.")
+        return to_item(row)
+
+    def _open_item(self, document_id: str, operation: str) -> ItemId | None:
+        statement = sa.select(queue_items.c.id).where(
+            queue_items.c.document_id == DocumentId(document_id),
+            queue_items.c.operation == operation,
+            queue_items.c.status.in_(OPEN_STATUSES),
+        )
+        with reading(self._engine) as connection:
+            found = connection.execute(statement).scalar()
+        return None if found is None else ItemId(found)
+
+    def _lease_of(self, item: QueueItem) -> Lease:
+        return Lease(item=item, attempt=item.attempt, lease_id=item.lease_id or "", worker=item.worker or "")

@@ -1,0 +1,230 @@
+"""Taking back what died, and keeping an eye on who lives and what was announced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from jobs.database import reading
+from jobs.errors import (
+    LeaseLost,
+)
+from jobs.model import (
+    Crashed,
+    QueueItem,
+    Released,
+    Status,
+)
+from jobs.queue_service.attempts import Attempts
+from jobs.rows import ITEM_COLUMNS, to_item
+from jobs.states import decide
+from jobs.tables import (
+    queue_items,
+    sweeps,
+    workers,
+)
+
+
+class Recovery(Attempts):
+    """The sweep's and the supervisors' side of the queue."""
+
+    def mark_suspects(self) -> int:
+        """Mark the leases that ran out; the first phase of the rescue.
+
+        A live worker clears the mark with its next renewal, so a jump of the clock or a
+        pause of the sweep takes no live lease away.
+
+        Returns:
+            How many were marked.
+        """
+        statement = (
+            sa.update(queue_items)
+            .where(
+                queue_items.c.status == Status.IN_PROGRESS,
+                queue_items.c.suspect_at.is_(None),
+                self._expired(),
+            )
+            .values(suspect_at=self._clock.steady)
+        )
+        with self._engine.begin() as connection:
+            return connection.execute(statement).rowcount
+
+    def rescue(self, limit: int = 500) -> list[QueueItem]:
+        """Take back the items whose lease stayed expired for a heartbeat after its mark.
+
+        Args:
+            limit: at most this many.
+
+        Returns:
+            The items after their rescue: pending again, quarantined, or cancelled where that was asked.
+        """
+        statement = (
+            sa.select(*ITEM_COLUMNS)
+            .where(queue_items.c.status == Status.IN_PROGRESS, self._rescuable())
+            .order_by(queue_items.c.lease_expires_at)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            found = [to_item(row) for row in connection.execute(statement)]
+        rescued = []
+        for item in found:
+            taken = self._crash(item, "its worker stopped answering", self._rescuable())
+            if taken is not None:
+                rescued.append(taken)
+        return rescued
+
+    def report_horse_death(self, worker_name: str, reason: str) -> QueueItem | None:
+        """Fail what a worker held when its work horse died, at once and as a crash.
+
+        Args:
+            worker_name: the worker whose horse died.
+            reason: the true cause, for people, e.g. ``"killed by signal 9"``.
+
+        Returns:
+            The item after the crash was counted, or ``None`` when the worker held nothing.
+        """
+        held = self._held_by(worker_name)
+        return None if held is None else self._crash(held, reason, sa.true())
+
+    def release_held(self, worker_name: str, reason: str) -> QueueItem | None:
+        """Put back, uncounted, what a worker holds, because the worker is being stopped.
+
+        Args:
+            worker_name: the worker that stops.
+            reason: why, for the event.
+
+        Returns:
+            The item, or ``None`` when the worker held nothing.
+        """
+        held = self._held_by(worker_name)
+        if held is None:
+            return None
+        try:
+            return self.settle(self._lease_of(held), Released(reason))
+        except LeaseLost:
+            return None
+
+    def due_to_announce(self, limit: int) -> list[QueueItem]:
+        """Return due items that were not announced lately, longest ago first.
+
+        Args:
+            limit: at most this many.
+        """
+        statement = (
+            sa.select(*ITEM_COLUMNS)
+            .where(
+                queue_items.c.status == Status.PENDING,
+                queue_items.c.due_at <= self._clock.now,
+                sa.or_(
+                    queue_items.c.announced_at.is_(None),
+                    queue_items.c.announced_at < self._clock.after(-self._settings.announce_again_seconds),
+                ),
+            )
+            .order_by(queue_items.c.priority.desc(), queue_items.c.due_at, queue_items.c.id)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [to_item(row) for row in connection.execute(statement)]
+
+    def mark_announced(self, item_ids: Sequence[str]) -> None:
+        """Remember that these items were announced now."""
+        self._set_announced(item_ids, self._clock.now)
+
+    def mark_unannounced(self, item_ids: Sequence[str]) -> None:
+        """Remember that these items could not be announced; the next sweep tries again."""
+        self._set_announced(item_ids, None)
+
+    def begin_sweep(self, name: str, interval_seconds: float) -> bool:
+        """Take the turn of a periodic duty.
+
+        Args:
+            name: the duty.
+            interval_seconds: the least time between two turns.
+
+        Returns:
+            Whether the turn is ours; ``False`` when somebody took it less than an interval ago.
+        """
+        now = self._clock.now
+        with self._engine.begin() as connection:
+            connection.execute(
+                self._insert(sweeps)
+                .values(name=name, swept_at=self._clock.after(-86_400))
+                .on_conflict_do_nothing(index_elements=["name"])
+            )
+            landed = connection.execute(
+                sa.update(sweeps)
+                .where(sweeps.c.name == name, sweeps.c.swept_at <= self._clock.after(-interval_seconds))
+                .values(swept_at=now)
+            )
+            return landed.rowcount == 1
+
+    def worker_seen(self, name: str, host: str, pid: int, state: str) -> None:
+        """Write down that a worker lives.
+
+        Args:
+            name: its unique name.
+            host: the machine's name.
+            pid: the process's number.
+            state: ``"idle"`` or ``"busy"``.
+        """
+        now = self._clock.now
+        values = {"host": host, "pid": pid, "state": state, "seen_at": now}
+        statement = (
+            self._insert(workers)
+            .values(name=name, started_at=now, **values)
+            .on_conflict_do_update(index_elements=["name"], set_=values)
+        )
+        with self._engine.begin() as connection:
+            connection.execute(statement)
+
+    def worker_gone(self, name: str) -> None:
+        """Write down that a worker ended."""
+        statement = (
+            sa.update(workers).where(workers.c.name == name).values(state="gone", seen_at=self._clock.now)
+        )
+        with self._engine.begin() as connection:
+            connection.execute(statement)
+
+    def forget_workers(self, older_than: timedelta = timedelta(days=1)) -> int:
+        """Delete the rows of workers not seen for long."""
+        statement = sa.delete(workers).where(
+            workers.c.seen_at < self._clock.after(-older_than.total_seconds())
+        )
+        with self._engine.begin() as connection:
+            return connection.execute(statement).rowcount
+
+    def _rescuable(self) -> sa.ColumnElement[bool]:
+        waited = queue_items.c.suspect_at <= self._clock.steady - self._settings.heartbeat_seconds
+        # After a reboot nobody of the boot before can renew any more: no need to wait.
+        return sa.and_(self._expired(), sa.or_(waited, queue_items.c.lease_boot != self._clock.boot))
+
+    def _crash(self, item: QueueItem, reason: str, guard: sa.ColumnElement[bool]) -> QueueItem | None:
+        """Settle somebody else's lease as a crash, if it is still the lease that was read."""
+        lease = self._lease_of(item)
+        settlement = decide(item, Crashed(reason), self._policy, self._rng.random())
+        try:
+            with self._engine.begin() as connection:
+                return self._apply(connection, lease, settlement, "", (*self._token(lease), guard))
+        except LeaseLost:
+            return None
+
+    def _held_by(self, worker_name: str) -> QueueItem | None:
+        statement = sa.select(*ITEM_COLUMNS).where(
+            queue_items.c.status == Status.IN_PROGRESS, queue_items.c.worker == worker_name
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(statement).first()
+        return None if row is None else to_item(row)
+
+    def _set_announced(self, item_ids: Sequence[str], when: object) -> None:
+        if not item_ids:
+            return
+        statement = (
+            sa.update(queue_items)
+            .where(queue_items.c.id.in_(list(item_ids)), queue_items.c.status == Status.PENDING)
+            .values(announced_at=when)
+        )
+        with self._engine.begin() as connection:
+            connection.execute(statement)

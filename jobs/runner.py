@@ -1,0 +1,356 @@
+"""Works one item off: claim, stages, outcome, settle.
+
+The one place in the program that catches every exception: whatever a stage raises becomes an
+outcome of its attempt, written under the attempt's fence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import Self
+
+import sqlalchemy as sa
+import structlog
+
+from jobs.blobs import BlobStore
+from jobs.errors import Cancelled, LeaseLost, Permanent, ProcessingError, Transient
+from jobs.ids import new_id
+from jobs.model import (
+    JSON,
+    Artifact,
+    CancelAcknowledged,
+    Completed,
+    Document,
+    Failed,
+    Lease,
+    Outcome,
+    QueueItem,
+    Released,
+    Status,
+)
+from jobs.operations import OPERATIONS, Stage, StageInput, cache_key, make_stages
+from jobs.queries import Queries
+from jobs.queue_service import DocumentQueueService
+from jobs.settings import Settings
+
+log = structlog.get_logger()
+
+# Work stops by itself when no renewal has landed for this part of a lease: by then it may be somebody else's.
+_TRUSTED_PART_OF_LEASE = 0.8
+# Progress is an event row; more than a few in a second tell nobody more.
+_PROGRESS_EVERY_SECONDS = 0.5
+
+
+class ReleaseRequested(BaseException):
+    """The worker stops: put the item back, uncounted. Raised into the runner by a signal handler."""
+
+
+@dataclass(slots=True)
+class QueueStatistics:
+    """What :meth:`Runner.process_queue` did."""
+
+    processed: int = 0
+    completed: int = 0
+    failed: int = 0
+    retried: int = 0
+    cancelled: int = 0
+    rescued: int = 0
+
+    def count(self, item: QueueItem) -> None:
+        """Add one worked item by the state that it came to."""
+        self.processed += 1
+        match item.status:
+            case Status.COMPLETED:
+                self.completed += 1
+            case Status.FAILED:
+                self.failed += 1
+            case Status.CANCELLED:
+                self.cancelled += 1
+            case _:
+                self.retried += 1
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the counts by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Runner:
+    """Runs attempts in this process.
+
+    Args:
+        engine: the database.
+        settings: limits and intervals.
+        worker: this worker's name, written into leases.
+        timeout_errors: exception types by which the surroundings say that time is up (RQ's).
+        stages: the stages by name; those of the settings when ``None``.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        settings: Settings,
+        worker: str,
+        *,
+        timeout_errors: tuple[type[Exception], ...] = (),
+        stages: dict[str, Stage] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._timeout_errors = timeout_errors
+        self._service = DocumentQueueService(engine, settings)
+        self._queries = Queries(engine)
+        self._blobs = BlobStore(settings.data_dir)
+        self._stages = stages or make_stages(settings)
+
+    def run(self, item_id: str) -> QueueItem | None:
+        """Claim an item and work it off.
+
+        Args:
+            item_id: the item.
+
+        Returns:
+            The item after its attempt, or ``None`` when there was nothing to claim or the lease was lost.
+        """
+        lease = self._service.claim(item_id, self._worker)
+        if lease is None:
+            log.debug("nothing_to_claim", item_id=item_id)
+            return None
+        return self._attempt(lease)
+
+    def process_queue(self, limit: int) -> QueueStatistics:
+        """Take due items from the database, best first, and work them off here and now.
+
+        Args:
+            limit: at most this many.
+
+        Returns:
+            What was done.
+        """
+        statistics = QueueStatistics()
+        self._service.mark_suspects()
+        statistics.rescued = len(self._service.rescue())
+        while statistics.processed < limit:
+            claimed = 0
+            for item in self._service.get_pending_items(min(20, limit - statistics.processed)):
+                lease = self._service.mark_in_progress(item, self._worker)
+                if lease is None:
+                    continue
+                claimed += 1
+                ended = self._attempt(lease)
+                if ended is not None:
+                    statistics.count(ended)
+            if not claimed:
+                break
+        return statistics
+
+    def _attempt(self, lease: Lease) -> QueueItem | None:
+        started = time.monotonic()
+        bound = log.bind(item_id=lease.item.id, attempt=lease.attempt, worker=self._worker)
+        try:
+            with Heartbeat(self._service, lease, self._settings) as heartbeat:
+                outcome = self._outcome(lease, heartbeat)
+            item = self._settle(lease, outcome)
+        except LeaseLost:
+            bound.warning("lease_lost", seconds=round(time.monotonic() - started, 3))
+            return None
+        bound.info(
+            "attempt",
+            operation=item.operation,
+            outcome=type(outcome).__name__.lower(),
+            status=item.status.value,
+            code=item.error_code,
+            seconds=round(time.monotonic() - started, 3),
+        )
+        return item
+
+    def _outcome(self, lease: Lease, heartbeat: Heartbeat) -> Outcome:
+        """Run the stages and turn whatever happens into an outcome."""
+        try:
+            self._run_stages(lease, heartbeat)
+        except LeaseLost:
+            raise
+        except ReleaseRequested:
+            return Released("the worker was stopped")
+        except Cancelled:
+            return CancelAcknowledged()
+        except ProcessingError as error:
+            return _failed(error)
+        except self._timeout_errors:
+            return Failed(
+                code="timeout",
+                message=f"Took longer than {self._settings.job_timeout_seconds} s.",
+                permanent=False,
+                traceback=traceback.format_exc(),
+            )
+        except Exception:  # noqa: BLE001  # the one broad handler: an unknown error is a failed attempt
+            return Failed(
+                code="internal",
+                message="Something went wrong inside the service. An operator can see the details.",
+                permanent=False,
+                traceback=traceback.format_exc(),
+            )
+        return Completed()
+
+    def _run_stages(self, lease: Lease, heartbeat: Heartbeat) -> None:
+        item = lease.item
+        document = self._queries.document(item.document_id, owner=None)
+        operation = OPERATIONS[item.operation]
+        done: dict[str, Artifact] = {}
+        for name in operation.stages:
+            stage = self._stages[name]
+            key = cache_key(stage, document, done)
+            heartbeat.enter(name)
+            kept = self._kept(item, stage, key, fresh=item.fresh and name in operation.own)
+            if kept is None:
+                artifact = self._compute(stage, document, done, key, heartbeat)
+                self._service.checkpoint(lease, name, artifact, reused=False)
+            else:
+                artifact = kept
+                self._service.checkpoint(lease, name, kept, reused=True)
+            done[name] = artifact
+
+    def _kept(self, item: QueueItem, stage: Stage, key: str, *, fresh: bool) -> Artifact | None:
+        """Return the artifact that makes computing needless.
+
+        A fresh item takes only what its own earlier attempts left.
+        """
+        if fresh:
+            own = self._queries.result_of(item.id, stage.name)
+            return own if own is not None and own.cache_key == key else None
+        return self._queries.kept_artifact(key)
+
+    def _compute(
+        self, stage: Stage, document: Document, done: dict[str, Artifact], key: str, heartbeat: Heartbeat
+    ) -> Artifact:
+        path = self._blobs.path(document.sha256)
+        if not path.exists():
+            raise Permanent("The uploaded bytes are missing from the store.", code="bytes_missing")
+        output = stage.run(StageInput(document, path, dict(done), heartbeat.report))
+        heartbeat.check()
+        return Artifact(
+            id=new_id(),
+            stage=stage.name,
+            cache_key=key,
+            engine=stage.engine,
+            engine_version=stage.engine_version,
+            body=output.body,
+            meta=output.meta,
+            created_at=document.created_at,
+        )
+
+    def _settle(self, lease: Lease, outcome: Outcome) -> QueueItem:
+        """Settle; after a lost connection ask again, which changes nothing if it had landed."""
+        for wait in (0.2, 1.0, 3.0):
+            try:
+                return self._service.settle(lease, outcome)
+            except sa.exc.OperationalError:
+                log.warning("settle_retried", item_id=lease.item.id, attempt=lease.attempt)
+                time.sleep(wait)
+        return self._service.settle(lease, outcome)
+
+
+@dataclass
+class Heartbeat:
+    """Renews a lease from a thread while the attempt runs, and tells the attempt when to stop."""
+
+    service: DocumentQueueService
+    lease: Lease
+    settings: Settings
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _lost: bool = False
+    _cancelled: bool = False
+    _renewed_at: float = field(default_factory=time.monotonic)
+    _reported_at: float = 0.0
+    _reported: float = -1.0
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def enter(self, stage: str) -> None:
+        """Say which stage begins.
+
+        Raises:
+            LeaseLost: the item is no longer ours.
+            Cancelled: a person asked to stop.
+        """
+        self._note(self.service.renew(self.lease, stage=stage, progress=0.0))
+        self._reported = 0.0
+        self.check()
+
+    def report(self, progress: float) -> None:
+        """Say how much of the stage is done; writes at most twice a second.
+
+        Args:
+            progress: 0 to 1.
+
+        Raises:
+            LeaseLost: the item is no longer ours.
+            Cancelled: a person asked to stop.
+        """
+        self.check()
+        now = time.monotonic()
+        if (
+            now - self._reported_at < _PROGRESS_EVERY_SECONDS or progress - self._reported < 0.01
+        ):  # less than a percent is no news
+            return
+        self._reported_at, self._reported = now, progress
+        with contextlib.suppress(sa.exc.OperationalError):
+            self._note(self.service.renew(self.lease, progress=progress))
+        self.check()
+
+    def check(self) -> None:
+        """Stop the attempt if it has to stop.
+
+        Raises:
+            LeaseLost: the item is no longer ours, or may not be: no renewal landed for too long.
+            Cancelled: a person asked to stop.
+        """
+        silent = time.monotonic() - self._renewed_at
+        if self._lost or silent > _TRUSTED_PART_OF_LEASE * self.settings.lease_seconds:
+            raise LeaseLost("Another attempt may hold this item now.")
+        if self._cancelled:
+            raise Cancelled("Cancelled while it ran.")
+
+    def _note(self, cancelled: bool) -> None:
+        self._renewed_at = time.monotonic()
+        self._cancelled = self._cancelled or cancelled
+
+    def _beat(self) -> None:
+        # A waiting person should not wait a whole heartbeat for a cancel.
+        pause = min(self.settings.heartbeat_seconds, 2.0)
+        due = time.monotonic() + self.settings.heartbeat_seconds
+        while not self._stop.wait(pause):
+            try:
+                if time.monotonic() >= due:
+                    self._note(self.service.renew(self.lease))
+                    due = time.monotonic() + self.settings.heartbeat_seconds
+                elif self.service.cancel_requested(self.lease):
+                    self._cancelled = True
+            except LeaseLost:
+                self._lost = True
+                return
+            except sa.exc.SQLAlchemyError:
+                # The database is away; check() stops the attempt before the lease can be somebody else's.
+                log.warning("renewal_failed", item_id=self.lease.item.id, attempt=self.lease.attempt)
+
+
+def _failed(error: ProcessingError) -> Failed:
+    return Failed(
+        code=error.code,
+        message=error.public_message,
+        permanent=not error.retryable,
+        traceback=traceback.format_exc(),
+        retry_after=error.retry_after if isinstance(error, Transient) else None,
+    )

@@ -1,0 +1,98 @@
+"""What RQ calls, and what a cron line may call. Arguments are ids only.
+
+``process_document`` and ``sweep`` are the two functions that :data:`jobs.delivery.ALLOWED` lets a
+message name. ``process_document_queue`` needs no Redis at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+import structlog
+from rq import get_current_job
+from rq.timeouts import BaseTimeoutException
+
+from jobs import sweep as sweeping
+from jobs.database import make_engine
+from jobs.delivery import Delivery, web_connection
+from jobs.errors import DeliveryError
+from jobs.model import JSON, QueueItem, Status
+from jobs.queue_service import DocumentQueueService
+from jobs.runner import Runner
+from jobs.settings import Settings, load_settings
+
+log = structlog.get_logger()
+
+
+def process_document(document_id: str, item_id: str) -> None:
+    """Work one queue item off, if it is due and nobody else has it; the body of an RQ job.
+
+    Args:
+        document_id: the document, for people who look at RQ; the item decides.
+        item_id: the queue item.
+    """
+    del document_id
+    settings = _settings()
+    with _engine(settings) as engine:
+        job = get_current_job()
+        worker = (job.worker_name if job is not None else None) or _process_name()
+        DocumentQueueService(engine, settings).worker_seen(worker, socket.gethostname(), os.getpid(), "busy")
+        runner = Runner(engine, settings, worker, timeout_errors=(BaseTimeoutException,))
+        item = runner.run(item_id)
+        if item is not None and item.status is Status.PENDING:
+            _ring_again(settings, item)
+
+
+def sweep() -> None:
+    """Sweep once; the body of the periodic RQ job."""
+    settings = _settings()
+    with _engine(settings) as engine:
+        sweeping.run(settings, engine, Delivery(web_connection(settings), settings))
+
+
+def process_document_queue(limit: int = 100) -> dict[str, JSON]:
+    """Take due items from the database, best first, and work them off in this process.
+
+    It has its own database session and needs no Redis, so a cron line alone can run the service.
+
+    Args:
+        limit: at most this many items.
+
+    Returns:
+        ``processed, completed, failed, retried, cancelled, rescued``: how many of each.
+    """
+    settings = _settings()
+    with _engine(settings) as engine:
+        return Runner(engine, settings, _process_name()).process_queue(limit).to_json()
+
+
+def _ring_again(settings: Settings, item: QueueItem) -> None:
+    """Hand the next try to rq-scheduler; if Redis is away the sweep keeps the promise."""
+    try:
+        Delivery(web_connection(settings), settings).announce_later(item)
+    except DeliveryError:
+        log.warning("retry_not_scheduled", item_id=item.id)
+
+
+@functools.cache
+def _settings() -> Settings:
+    return load_settings()
+
+
+@contextlib.contextmanager
+def _engine(settings: Settings) -> Iterator[sa.Engine]:
+    """An engine of this process's own: a connection carried across RQ's fork would be shared."""
+    engine = make_engine(settings)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _process_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
