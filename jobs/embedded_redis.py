@@ -13,7 +13,6 @@ import fcntl
 import os
 import re
 import shutil
-import signal
 import stat
 import subprocess
 import threading
@@ -28,7 +27,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from jobs.errors import ConfigurationError
-from jobs.parent_death import tied_to_this_process
+from jobs.parent_death import start_tied
 from jobs.settings import embedded_redis_socket
 
 log = structlog.get_logger()
@@ -186,13 +185,12 @@ class EmbeddedRedis:
         if self.log_file.exists() and self.log_file.stat().st_size > _LARGEST_LOG_BYTES:
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
         try:
-            self._process = subprocess.Popen(
+            self._process = start_tied(
                 self._command(self._binary),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=tied_to_this_process(signal.SIGTERM),  # noqa: PLW1509  # only makes one system call
             )
         except OSError as error:
             raise ConfigurationError(f"{self._binary} cannot be run ({error.strerror}).") from error

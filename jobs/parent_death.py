@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 # Source: linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
@@ -47,3 +49,18 @@ def tied_to_this_process(death_signal: signal.Signals = signal.SIGTERM) -> Calla
         die_with_parent(death_signal, parent_pid)
 
     return tie
+
+
+def start_tied(
+    command: Sequence[str], death_signal: signal.Signals = signal.SIGTERM, **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start a program that does not outlive this process, nor the thread that calls this.
+
+    Args:
+        command: the program and its arguments.
+        death_signal: what the program receives when this process dies.
+        **options: as for :class:`subprocess.Popen`.
+    """
+    tie = tied_to_this_process(death_signal)
+    # What runs between fork and exec is one system call, which threads of this process cannot disturb.
+    return subprocess.Popen(command, preexec_fn=tie, **options)  # noqa: PLW1509

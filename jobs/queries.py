@@ -216,7 +216,7 @@ class Queries:
         Args:
             owner: whose; everybody's when ``None``.
             status: only those in this stored state.
-            text: only those whose document's name contains this, or its hash begins with it, or its id is it.
+            text: only documents whose name contains this, or whose hash begins with it, or whose id is it.
             before: the cursor of the page before.
             limit: at most this many rows.
         """
@@ -235,7 +235,7 @@ class Queries:
         return Page(rows, _cursor(rows[-1].item) if more else None)
 
     def position(self, item: QueueItem) -> int | None:
-        """Return an item's place in the line of due items, 1 being the next; ``None`` when it is not in it."""
+        """Return an item's place in the line of due items, 1 being the next; ``None`` when not in it."""
         now = self._clock.now
         ahead = sa.or_(
             queue_items.c.priority > item.priority,

@@ -16,7 +16,6 @@ import time
 from types import FrameType
 
 import redis
-import sqlalchemy as sa
 import structlog
 from rq import Queue
 from rq.exceptions import NoSuchJobError
@@ -42,7 +41,7 @@ _LONGEST_TICK_SECONDS = 1.0
 _LONGEST_REDIS_WAIT_SECONDS = 10.0
 
 
-class LockLost(Exception):
+class LockLostError(Exception):
     """Another scheduler took over in the middle of a pass; this one leaves the rest to it."""
 
 
@@ -76,7 +75,7 @@ class SafeScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler is not typ
             self._be_seen()
             self.ensure_sweep()
             return self.enqueue_due()
-        except LockLost:
+        except LockLostError:
             log.warning("scheduler_lock_lost", scheduler=self.name)
             return 0
         finally:
@@ -84,10 +83,12 @@ class SafeScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler is not typ
                 self.remove_lock()
 
     def acquire_lock(self) -> bool:
-        """Take or renew the lock; it carries this scheduler's name and runs out by itself."""
-        taken = acquire_or_refresh_lock(self.connection, self.scheduler_lock_key, self.name, LOCK_SECONDS)
-        self._lock_acquired = taken != "taken"
+        """Take the lock; it carries this scheduler's name and runs out by itself."""
+        self._lock_acquired = self._ask_for_lock() != "taken"
         return bool(self._lock_acquired)
+
+    def _ask_for_lock(self) -> str:
+        return acquire_or_refresh_lock(self.connection, self.scheduler_lock_key, self.name, LOCK_SECONDS)
 
     def remove_lock(self) -> None:
         """Give the lock back if it is still this scheduler's."""
@@ -122,13 +123,14 @@ class SafeScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler is not typ
         """Move the jobs whose time has come; drop what cannot be read.
 
         Raises:
-            LockLost: another scheduler holds the lock now.
+            LockLostError: another scheduler holds the lock now.
         """
         moved = 0
         due = self.connection.zrangebyscore(self.scheduled_jobs_key, 0, time.time())
         for count, raw_id in enumerate(due, start=1):
-            if count % _RENEW_EVERY == 0 and not self.acquire_lock():
-                raise LockLost
+            # Taken anew is as bad as lost: in between, another may have moved what stands in this list.
+            if count % _RENEW_EVERY == 0 and self._ask_for_lock() != "refreshed":
+                raise LockLostError
             job = self._read(raw_id)
             if job is not None:
                 self.enqueue_job(job)
@@ -145,7 +147,7 @@ class SafeScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler is not typ
             self.connection.zrem(self.scheduled_jobs_key, raw_id)
         except (redis.RedisError, OSError):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # garbage in a hash may raise anything
             log.warning("unreadable_entry_dropped", job_id=job_id, error=repr(error)[:200])
             with self.connection.pipeline() as pipeline:
                 pipeline.zrem(self.scheduled_jobs_key, raw_id)
@@ -161,7 +163,7 @@ class SafeScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler is not typ
         Killed before it, nothing has happened; killed after it, everything has.
 
         Raises:
-            LockLost: another scheduler holds the lock now.
+            LockLostError: another scheduler holds the lock now.
         """
         queue: Queue = self.get_queue_for_job(job)
         next_time = self._next_time(job)
@@ -174,7 +176,7 @@ class SafeScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler is not typ
         with self.connection.pipeline() as pipeline:
             pipeline.watch(self.scheduler_lock_key)
             if pipeline.get(self.scheduler_lock_key) != self.name.encode():
-                raise LockLost
+                raise LockLostError
             pipeline.multi()
             if not waits_already:
                 queue.enqueue_job(job, pipeline=pipeline, at_front=bool(job.enqueue_at_front))
@@ -187,7 +189,7 @@ class SafeScheduler(Scheduler):  # type: ignore[misc]  # rq-scheduler is not typ
             try:
                 pipeline.execute()
             except redis.WatchError as error:
-                raise LockLost from error
+                raise LockLostError from error
 
     def _next_time(self, job: Job) -> float | None:
         """Return when a periodic job is due again, ``None`` for one that is not or ends now."""
@@ -222,13 +224,12 @@ class SchedulerLoop:
 
     Args:
         settings: the intervals.
-        engine: this process's database engine.
         connection: to Redis, with time limits.
     """
 
-    def __init__(self, settings: Settings, engine: sa.Engine, connection: redis.Redis) -> None:
+    def __init__(self, settings: Settings, connection: redis.Redis) -> None:
         self._settings = settings
-        self._engine = engine
+        self._engine = database.make_engine(settings)
         self._delivery = Delivery(connection, settings)
         self._scheduler = SafeScheduler(settings, connection)
         self._stopping = False
@@ -254,6 +255,7 @@ class SchedulerLoop:
         with contextlib.suppress(redis.RedisError, OSError):
             self._scheduler.remove_lock()
             self._scheduler.register_death()
+        self._engine.dispose()
 
     def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
         """End the loop after the step it is in. May be called from a signal handler."""
@@ -296,18 +298,16 @@ def run(settings: Settings) -> None:
         ConfigurationError: the private Redis cannot be started.
     """
     server = EmbeddedRedis(settings.data_dir) if settings.uses_embedded_redis else None
-    engine = database.make_engine(settings)
     try:
         if server is not None:
             server.start()
             server.watch()
-        loop = SchedulerLoop(settings, engine, web_connection(settings))
+        loop = SchedulerLoop(settings, web_connection(settings))
         signal.signal(signal.SIGTERM, loop.stop)
         signal.signal(signal.SIGINT, loop.stop)
         log.info("scheduler_started")
         loop.run()
         log.info("scheduler_stopped")
     finally:
-        engine.dispose()
         if server is not None:
             server.stop()

@@ -9,6 +9,7 @@ Redis may go away, be flushed, or hold garbage at any moment.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import socket
@@ -28,7 +29,7 @@ from rq.timeouts import JobTimeoutException
 from rq.utils import as_text
 
 from jobs import database, logs
-from jobs.delivery import DocumentJob, worker_connection
+from jobs.delivery import PROCESS, DocumentJob, worker_connection
 from jobs.parent_death import die_with_parent
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings, load_settings
@@ -147,7 +148,7 @@ class DocumentWorker(Worker):
     def _shutdown(self) -> None:
         """Stop now if idle, after the running job otherwise."""
         self._stop_requested = True
-        super()._shutdown()
+        super()._shutdown()  # type: ignore[no-untyped-call]  # RQ is only partly typed
 
     def set_shutdown_requested_date(self) -> None:
         """Write nothing: this is called in a signal handler, maybe amid another Redis command."""
@@ -203,9 +204,9 @@ class DocumentWorker(Worker):
             queue.deferred_job_registry,
         )  # fmt: skip
         for registry in registries:
-            listed.update(
-                entry.decode("utf-8", "replace") for entry in self.connection.zrange(registry.key, 0, -1)
-            )
+            # Every index of an entry, without its score: bytes, whatever the client's types say.
+            entries = self.connection.zrange(registry.key, 0, -1)
+            listed.update(as_text(entry) for entry in entries)  # type: ignore[arg-type]  # see above
         return sum(self._drop_if_unreadable(entry, registries) for entry in listed)
 
     def _drop_if_unreadable(self, entry: str, registries: tuple[Any, ...]) -> bool:
@@ -348,6 +349,8 @@ def run_worker(settings: Settings, name: str) -> None:
         settings: the validated settings.
         name: this worker's unique name.
     """
+    # Every horse is forked with it already imported, instead of importing it for each job.
+    importlib.import_module(PROCESS.rpartition(".")[0])
     connection = worker_connection(settings)
     _wait_for_redis(connection)
     worker = DocumentWorker(settings, name, connection)

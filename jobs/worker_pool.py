@@ -17,7 +17,7 @@ from types import FrameType
 
 import structlog
 
-from jobs.parent_death import tied_to_this_process
+from jobs.parent_death import start_tied
 from jobs.rq_worker import new_worker_name, report_dead_worker
 from jobs.settings import Settings
 from jobs.supervision import wait_before_restart
@@ -97,10 +97,9 @@ class WorkerPool:
         place.name = new_worker_name()
         place.started_at = time.monotonic()
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-        place.process = subprocess.Popen(
+        place.process = start_tied(
             [*self._command, place.name],
             env={**os.environ, "PYTHONPATH": path},
-            preexec_fn=tied_to_this_process(signal.SIGTERM),  # noqa: PLW1509  # only makes one system call
         )
 
     def _stop(self) -> None:

@@ -49,9 +49,7 @@ def prepare(document: AnalysisInput) -> Prepared:
     source = document.text if document.text.strip() else document.markdown
     warnings = []
     if len(source) > MAX_CHARACTERS:
-        warnings.append(
-            f"Only the first {MAX_CHARACTERS:,} of {len(source):,} characters were analysed."
-        )
+        warnings.append(f"Only the first {MAX_CHARACTERS:,} of {len(source):,} characters were analysed.")
     text = clean(source[:MAX_CHARACTERS])
     markdown = clean(document.markdown[:MAX_CHARACTERS]) if document.markdown.strip() else text
     language = document.language or detect_language(text)

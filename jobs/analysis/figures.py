@@ -13,7 +13,9 @@ _UNSPACED_CHARACTERS_PER_MINUTE = 260 * 1.5
 _VOWEL_GROUP = re.compile(r"[aeiouy]+")
 
 
-def measure(text: str, blocks: list[Block], sentences: list[Sentence], language: str | None) -> dict[str, JSON]:
+def measure(
+    text: str, blocks: list[Block], sentences: list[Sentence], language: str | None
+) -> dict[str, JSON]:
     """Count what the text is made of.
 
     Args:

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (typographic and Chinese marks are meant)
 """Which phrases a text is about.
 
 In scripts with blanks a candidate is a run of words between stop words and punctuation, or a part
@@ -18,7 +19,7 @@ from jobs.analysis.stopwords import CJK_FUNCTION_CHARACTERS
 from jobs.analysis.text import MAX_WORD_CHARACTERS, Sentence
 
 MAX_WORDS = 4
-_TOKEN = re.compile(r"[^\W_][\w'’&+-]*|[^\w\s]|_")  # noqa: RUF001 (typographic apostrophe)
+_TOKEN = re.compile(r"[^\W_][\w'’&+-]*|[^\w\s]|_")
 _ENGLISH_ADVERB = re.compile(r"[a-z]{4,}ly")
 _LENGTH_FACTOR = {1: 0.45, 2: 1.0, 3: 1.1, 4: 1.0}
 _MAX_CANDIDATES = 60_000
@@ -60,7 +61,9 @@ def find_keyphrases(
         ((_score(phrase, candidate, length), phrase) for phrase, candidate in candidates.items()),
         key=lambda entry: (-entry[0], entry[1]),
     )
-    chosen = _without_containment([(phrase, score) for score, phrase in scored[: 20 * limit]], candidates, limit)
+    chosen = _without_containment(
+        [(phrase, score) for score, phrase in scored[: 20 * limit]], candidates, limit
+    )
     return [candidates[phrase].spellings.most_common(1)[0][0] for phrase in chosen]
 
 
@@ -69,7 +72,7 @@ def _collect(sentences: Iterable[Sentence], stop: frozenset[str]) -> tuple[dict[
     candidates: dict[str, _Candidate] = {}
     position = 0
     for sentence in sentences:
-        tokens = [token.rstrip("'’&-_") or token for token in _TOKEN.findall(sentence.text)]  # noqa: RUF001
+        tokens = [token.rstrip("'’&-_") or token for token in _TOKEN.findall(sentence.text)]
         for run in _runs(tokens, stop):
             _count_run(run, candidates, position)
         position += len(tokens)
@@ -105,7 +108,7 @@ def _is_content(word: str) -> bool:
 def _count_run(run: list[str], candidates: dict[str, _Candidate], position: int) -> None:
     """Count the run itself and its parts of up to ``MAX_WORDS`` words."""
     size = len(run)
-    lowered = [word.lower().replace("’", "'") for word in run]  # noqa: RUF001 (typographic apostrophe)
+    lowered = [word.lower().replace("’", "'") for word in run]
     for start in range(size):
         for end in range(start + 1, min(size, start + MAX_WORDS) + 1):
             phrase = " ".join(lowered[start:end])

@@ -10,27 +10,32 @@ from jobs.analysis.text import one_line
 
 _HEAD_LINES = 12
 _MAX_LINES = 400
-_AMOUNT = re.compile(r"(?<![\d.,])\d{1,3}(?:[,.' ]\d{3}){0,3}[.,]\d{2}(?![\d.,]*\d)")
+_AMOUNT = re.compile(r"(?<![\d.,])\d{1,3}(?:[,.' ]\d{3}){0,3}[.,]\d{2}(?![.,]?\d)")
 _COMPANY = re.compile(
-    r"\b(?:s(?:dn)?\.? ?b[hn]d|bhd|ltd|limited|inc|llc|plc|corp|corporation|company|gmbh|ag|kg|s\.?a\.?r?\.?l?|s\.?r\.?l|bv|ab"
-    r"|enterprise|trading|restaurant|restoran|cafe|store|stores|mart|market|shop|hardware|pharmacy|stationery|bakery|hotel)\b\.?",
+    r"\b(?:s(?:dn)?\.? ?b[hn]d|bhd|ltd|limited|inc|llc|plc|corp|corporation|company|gmbh|ag|kg"
+    r"|s\.?a\.?r?\.?l?|bv|ab|s\.?r\.?l|enterprise|trading|restaurant|restoran|cafe|store|stores|mart|market|shop|hardware|pharmacy"
+    r"|stationery|bakery|hotel)\b\.?",
     re.IGNORECASE,
 )
 _NOT_VENDOR = re.compile(
-    r"\b(?:invoice|receipt|bill|date|tel|fax|phone|gst|vat|no\.|jalan|jln|street|road|avenue|lot|cash|page|total|thank|reg|welcome"
+    r"\b(?:invoice|receipt|bill|date|tel|fax|phone|gst|vat|no\.|jalan|jln|street|road|avenue|"
+    r"lot|cash|page|total|thank|reg|welcome"
     r"|rechnung|facture|factura|www|taman)\b|[@:#]|\d{4,}",
     re.IGNORECASE,
 )
 _TOTAL = re.compile(
-    r"\b(?:grand ?total|total|amount due|balance due|gesamt(?:betrag|summe)?|summe|montant|importe|totale|nett? amt|to pay)\b",
+    r"\b(?:grand ?total|total|amount due|balance due|gesamt(?:betrag|summe)?|summe|montant|"
+    r"importe|totale|nett? amt|to pay)\b",
     re.IGNORECASE,
 )
 _STRONG_TOTAL = re.compile(
-    r"\b(?:grand|rounded|round(?:ed|d)?|nett?|final|due|payable|inclusive|incl|after|to pay|gesamt\w*)\b|\btotal\b.{0,12}\brm\b",
+    r"\b(?:grand|rounded|round(?:ed|d)?|nett?|final|due|payable|inclusive|incl|after|to pay|"
+    r"gesamt\w*)\b|\btotal\b.{0,12}\brm\b",
     re.IGNORECASE,
 )
 _NOT_TOTAL = re.compile(
-    r"\b(?:sub|excl|excluding|before|disc|discount|saving|tax|gst(?! inc)|vat|qty|quantity|items?|points?|change|tender|adj\w*|zwischen\w*)",
+    r"\b(?:sub|excl|excluding|before|disc|discount|saving|tax|gst(?! inc)|vat|qty|quantity|"
+    r"items?|points?|change|tender|adj\w*|zwischen\w*)",
     re.IGNORECASE,
 )
 _PAID = re.compile(r"\b(?:cash|tender|visa|master|card|paid|bar)\b", re.IGNORECASE)
@@ -40,7 +45,7 @@ _CURRENCIES = (
     ("GBP", re.compile(r"£|\bGBP\b")),
     ("CHF", re.compile(r"\bCHF\b|\bFr\.")),
     ("INR", re.compile(r"₹|\bINR\b|\bRs\.?\b")),
-    ("JPY", re.compile(r"\bJPY\b|[¥￥]")),  # noqa: RUF001 (full-width yen sign)
+    ("JPY", re.compile(r"\bJPY\b|[¥\uffe5]")),
     ("SGD", re.compile(r"\bSGD\b|S\$")),
     ("USD", re.compile(r"\bUSD\b|US\$|\$")),
 )
@@ -108,7 +113,12 @@ def _total(lines: list[str]) -> str | None:
             amounts = _AMOUNT.findall(lines[number + 1])[:1]
         if not amounts:
             continue
-        weight = 1.0 + bool(_STRONG_TOTAL.search(line)) - 1.5 * bool(_NOT_TOTAL.search(line)) - 1.5 * bool(_PAID.search(line))
+        weight = (
+            1.0
+            + bool(_STRONG_TOTAL.search(line))
+            - 1.5 * bool(_NOT_TOTAL.search(line))
+            - 1.5 * bool(_PAID.search(line))
+        )
         value = _decimal(amounts[-1])
         if best is None or (weight, float(value)) >= best[:2]:
             best = (weight, float(value), value)

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (Cyrillic letters resemble Latin ones)
 """Words that carry no topic, for the languages this program meets most, written for this project.
 
 A stop word ends a keyphrase candidate and counts for nothing in a sentence's score. A language
@@ -33,11 +34,15 @@ within without won't would wouldn't yes yet you your yours yourself yourselves
 allow allows among amongst based consider considered considering different discuss discussed find finds found
 include includes including introduce introduced obtained order paper present presents propose proposed
 provide provided provides result right set
-ability achieve achieved addition address addressed addresses analyze analyzed applied apply argue argued aspects
-become compare compared concern concerns deal deals demonstrate demonstrated derived describe described describes
-determine develop developed discusses elsewhere employ employed enable enables examine examined example examples
+ability achieve achieved addition address addressed addresses analyze analyzed applied apply argue argued
+aspects
+become compare compared concern concerns deal deals demonstrate demonstrated derived describe described
+describes
+determine develop developed discusses elsewhere employ employed enable enables examine examined example
+examples
 explain explains explore explores extract extracting focus focuses form forms help helping helps identified
-identify increasing increasingly introduces investigate investigated investigates kind lead leading leads number
+identify increasing increasingly introduces investigate investigated investigates kind lead leading leads
+number
 offer offers perform performed performing require required requires suggest suggested suggests type types
 """
 
@@ -113,7 +118,8 @@ devem dia diante disso disto do dois dos durante e é ela elas ele eles em embor
 essas esse esses esta está estamos estão estar estas estava este estes eu fazer faz foi fora foram grande há
 isso isto já la lá lhe lhes lo logo mais mas me mediante meio menos mesma mesmas mesmo mesmos meu meus minha
 muita muitas muito muitos na nada não nas nem nenhum nenhuma nessa nesse nesta neste no nos nós nossa nossas
-nosso nossos nova novo num numa nunca o onde os ou outra outras outro outros para pela pelas pelo pelos perante
+nosso nossos nova novo num numa nunca o onde os ou outra outras outro outros para pela pelas pelo pelos
+perante
 pode podem poder pois por porque porém portanto pouca pouco primeira primeiro própria próprio quais qual
 qualquer quando quanto quase que quem se seja sejam sem sempre sendo ser será serão seu seus si sido sob sobre
 somente sua suas tais tal também tampouco tanta tanto tem têm tendo ter teu teve tinha toda todas todavia todo
@@ -121,9 +127,11 @@ todos três tu tudo um uma umas uns vai vez você vocês vos
 """
 
 _NL = """
-aan af al alle alleen alles als altijd ander andere anders beide ben bent bij binnen boven daar daarbij daardoor
+aan af al alle alleen alles als altijd ander andere anders beide ben bent bij binnen boven daar daarbij
+daardoor
 daarna daarom daarvan dan dat de deze die dit doch doen door dus een eens eerst eerste elk elke en enkele er
-erg ervan etc even ge gedaan geen geweest gewoon haar had hadden heb hebben hebt heeft hem hen het hier hij hoe
+erg ervan etc even ge gedaan geen geweest gewoon haar had hadden heb hebben hebt heeft hem hen het hier hij
+hoe
 hun iemand iets ik in indien is ja je jij jou jouw jullie kan kon konden kunnen langs maar mag me meer meest
 men met mij mijn moet moeten mogelijk na naar naast niet niets nieuwe nog nogal nooit nu of om omdat ons onder
 ondanks onze ook op over per reeds samen sinds slechts sommige staat steeds te tegen ten ter terwijl tijdens
@@ -165,7 +173,9 @@ _LISTS = {
 _SETS = {language: frozenset(words.split()) for language, words in _LISTS.items()}
 
 # Characters that mostly bind words in Chinese and Japanese; they end a candidate there.
-CJK_FUNCTION_CHARACTERS = frozenset("的了是在和与及或也就都而但不有为以对从到被把这那其之于将等着过们我你他她它很")
+CJK_FUNCTION_CHARACTERS = frozenset(
+    "的了是在和与及或也就都而但不有为以对从到被把这那其之于将等着过们我你他她它很"
+)
 
 
 def stop_words(language: str | None) -> frozenset[str]:

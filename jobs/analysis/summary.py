@@ -19,7 +19,9 @@ _MAX_SENTENCES = 4_000
 _POOL = 60
 _DIVERSITY = 0.65
 _GOOD_WORDS = (8, 40)
-_ABSTRACT = re.compile(r"^\W{0,6}(?:abstract|summary|executive summary|zusammenfassung|résumé|resumen)\b", re.IGNORECASE)
+_ABSTRACT = re.compile(
+    r"^\W{0,6}(?:abstract|summary|executive summary|zusammenfassung|résumé|resumen)\b", re.IGNORECASE
+)
 _ABSTRACT_BLOCKS = 3
 _NOISE = re.compile(r"https?://|www\.|@|\.{4,}|_{3,}|\|", re.IGNORECASE)
 _DANGLING = re.compile(
@@ -76,7 +78,10 @@ class Extract:
         content = [self._content(sentence.text) for sentence in sentences]
         counts = Counter(word for words in content for word in set(words))
         total = max(1, len(sentences))
-        weights = {word: math.log2(1 + count) * min(1.0, 0.6 + math.log2(1 + total / count) / 6) for word, count in counts.items()}
+        weights = {
+            word: math.log2(1 + count) * min(1.0, 0.6 + math.log2(1 + total / count) / 6)
+            for word, count in counts.items()
+        }
         last = max((sentence.index for sentence in sentences), default=0)
         scored = [
             _Scored(sentence, self._score(sentence, words, weights, last), frozenset(words))
@@ -87,7 +92,7 @@ class Extract:
 
     def _score(self, sentence: Sentence, words: list[str], weights: dict[str, float], last: int) -> float:
         """Return one sentence's score."""
-        centroid = sum(weights[word] for word in set(words)) / (len(words) + 4) ** 0.7
+        centroid = sum(weights[word] for word in set(words)) / math.pow(len(words) + 4, 0.7)
         position = 1.0 + 0.6 / (1.0 + 0.25 * sentence.index) + (0.1 if sentence.index >= 0.9 * last else 0.0)
         if self._lead <= sentence.block < self._lead + _ABSTRACT_BLOCKS:
             position += 1.0
@@ -101,7 +106,9 @@ class Extract:
         pairs = [run[start : start + 2] for run in runs for start in range(len(run) - 1)]
         spaced = UNSPACED_RUN.sub(" ", text) if runs else text
         words = [word.lower() for word in words_of(spaced)]
-        return pairs + [word for word in words if word not in self._stop and not word.isdigit() and len(word) > 1]
+        return pairs + [
+            word for word in words if word not in self._stop and not word.isdigit() and len(word) > 1
+        ]
 
     def _choose(self, count: int, limit: int, taken: frozenset[int]) -> list[_Scored]:
         """Choose sentences by maximal marginal relevance.
@@ -135,7 +142,7 @@ def _readable(sentences: list[Sentence]) -> list[Sentence]:
             seen.add(sentence.text)
             unique.append(sentence)
     prose = [sentence for sentence in unique if sentence.prose]
-    chosen = prose if prose else unique
+    chosen = prose or unique
     if len(chosen) <= _MAX_SENTENCES:
         return chosen
     # A long document opens and closes with what it is about; the rest is sampled evenly.
@@ -171,7 +178,10 @@ def _prose_likeness(sentence: Sentence, words: int) -> float:
 
 def _most_alike(one: _Scored, others: list[_Scored]) -> float:
     """Return the largest overlap of words with any of the others, 0.0 to 1.0."""
-    return max((len(one.words & other.words) / min(len(one.words), len(other.words)) for other in others), default=0.0)
+    return max(
+        (len(one.words & other.words) / min(len(one.words), len(other.words)) for other in others),
+        default=0.0,
+    )
 
 
 def _abstract_block(blocks: list[Block]) -> int:
@@ -184,5 +194,7 @@ def _abstract_block(blocks: list[Block]) -> int:
 
 def _joined(chosen: list[_Scored]) -> str:
     """Return the sentences as one text, a full stop where one does not end with a mark."""
-    parts = [one.sentence.text if one.sentence.closed else one.sentence.text.rstrip(" ,;:") + "." for one in chosen]
+    parts = [
+        one.sentence.text if one.sentence.closed else one.sentence.text.rstrip(" ,;:") + "." for one in chosen
+    ]
     return " ".join(parts)

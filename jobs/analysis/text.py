@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (typographic and Chinese marks are meant)
 """Text in, blocks, sentences and words out; everything here takes linear time.
 
 ``clean`` makes any text safe to store and to search; ``read_blocks`` undoes the line breaks of a
@@ -15,9 +16,11 @@ MAX_CHARACTERS = 1_000_000
 MAX_SENTENCE_CHARACTERS = 700
 MAX_WORD_CHARACTERS = 50
 
-_WORD = re.compile(r"[^\W_][\w'’&./+-]*")  # noqa: RUF001 (typographic apostrophe)
+_WORD = re.compile(r"[^\W_][\w'’&./+-]*")
 
-_REMOVED = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe]")
+_REMOVED = re.compile(
+    r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufffe]"
+)
 _SPACES = re.compile(r"[ \t\u00a0\u2000-\u200a\u202f\u3000]+")
 _HYPHENATED = re.compile(r"(?<=[^\W\d_][^\W\d_])-\n[ \t]{0,20}(?=[a-zà-ÿ]{2})")
 _LIGATURES = str.maketrans({"ﬁ": "fi", "ﬂ": "fl", "ﬀ": "ff", "ﬃ": "ffi", "ﬄ": "ffl"})
@@ -25,12 +28,12 @@ _LIGATURES = str.maketrans({"ﬁ": "fi", "ﬂ": "fl", "ﬀ": "ff", "ﬃ": "ffi",
 _LINK = re.compile(r"!?\[([^\[\]\n]{0,300})\]\([^()\n]{0,600}\)")
 _TAG = re.compile(r"</?[a-zA-Z][^<>\n]{0,200}>|<!--[^<>\n]{0,200}-->")
 _EMPHASIS = re.compile(r"\*\*|__|``?|~~")
-_LINE_MARK = re.compile(r"^(?:#{1,6} |> ?|[*+•·▪◦‣●○–—-] |\d{1,3}[.)] |\(?[a-z]\) )")  # noqa: RUF001 (bullets)
+_LINE_MARK = re.compile(r"^(?:#{1,6} |> ?|[*+•·▪◦‣●○–—-] |\d{1,3}[.)] |\(?[a-z]\) )")
 _HEADING_MARK = re.compile(r"^#{1,6} ")
 _RULE = re.compile(r"^[\s|:=_*.+~#-]{3,}$")
 _CELL_GAP = re.compile(r" ?\| ?|\t| {3,}")
 
-_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?= )|[。！？．]+[」』”’）]*")  # noqa: RUF001 (CJK full stops)
+_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?= )|[。！？．]+[」』”’）]*")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\[])(?:[^\W\d_]|mr|mrs|ms|dr|prof|sr|jr|st|no|nos|nr|fig|figs|eq|eqs|sec|ch|vol|pp|p|al|cf|vs|etc"
     r"|e\.g|i\.e|z\.b|d\.h|u\.a|bzw|ca|usw|art|abs|inc|ltd|co|corp|dept|approx|est|jan|feb|mar|apr|jun|jul|aug"
@@ -132,14 +135,14 @@ def split_sentences(blocks: list[Block]) -> list[Sentence]:
     sentences: list[Sentence] = []
     for number, block in enumerate(blocks):
         for piece in _sentence_texts(block.text):
-            closed = piece.rstrip("\"'”’»)]」』）")[-1:] in ".!?…。！？．"  # noqa: RUF001 (CJK full stops)
+            closed = piece.rstrip("\"'”’»)]」』）")[-1:] in ".!?…。！？．"
             sentences.append(Sentence(piece, len(sentences), number, block.prose, closed))
     return sentences
 
 
 def words_of(text: str) -> list[str]:
     """Return the text's words as written; runs of over 50 characters are no words."""
-    words = (word.rstrip("'’&./+-_") for word in _WORD.findall(text))  # noqa: RUF001
+    words = (word.rstrip("'’&./+-_") for word in _WORD.findall(text))
     return [word for word in words if len(word) <= MAX_WORD_CHARACTERS]
 
 
@@ -190,7 +193,7 @@ def _is_prose(text: str) -> bool:
     letters = sum(character.isalpha() for character in sample)
     if letters < 0.6 * len(sample):
         return False
-    closed = text.rstrip("\"'”’»)]")[-1:] in ".!?…。！？"  # noqa: RUF001 (CJK full stops)
+    closed = text.rstrip("\"'”’»)]")[-1:] in ".!?…。！？"
     words = sample.count(" ") + 1
     if words < 4:
         return closed and len(text) >= 12 and not text.isascii()

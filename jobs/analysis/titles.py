@@ -8,13 +8,17 @@ from jobs.analysis.text import Block, one_line, strip_markup
 
 MAX_TITLE_CHARACTERS = 200
 _HEADING = re.compile(r"^#{1,2} +(\S.*)$", re.MULTILINE)
-_SUBJECT = re.compile(r"^\W{0,4}(?:subject|betreff|objet|asunto|oggetto)\W{0,4}: ?(\S.{0,300})$", re.IGNORECASE | re.MULTILINE)
+_SUBJECT = re.compile(
+    r"^\W{0,4}(?:subject|betreff|objet|asunto|oggetto)\W{0,4}: ?(\S.{0,300})$", re.IGNORECASE | re.MULTILINE
+)
 _PLACEHOLDER = re.compile(
-    r"^(?:untitled|document\d*|slide \d+|powerpoint presentation|microsoft word.*|title|sheet\d*|book\d*|page \d+"
-    r"|contents|table of contents|abstract|\[?image.*|no title|none|null|new document)$",
+    r"^(?:untitled|document\d*|slide \d+|powerpoint presentation|microsoft word.*|title|sheet\d*"
+    r"|book\d*|page \d+|contents|table of contents|abstract|\[?image.*|no title|none|null|new document)$",
     re.IGNORECASE,
 )
-_FILE_NAME = re.compile(r"^[\w./\\ -]{1,100}\.(?:docx?|pdf|xlsx?|pptx?|indd|qxd|tex|dvi|ps|txt|html?|rtf|odt)$", re.IGNORECASE)
+_FILE_NAME = re.compile(
+    r"^[\w./\\ -]{1,100}\.(?:docx?|pdf|xlsx?|pptx?|indd|qxd|tex|dvi|ps|txt|html?|rtf|odt)$", re.IGNORECASE
+)
 _LABEL = re.compile(r"^[^:]{1,25}: |@|https?://|\d{3,}[-/.]\d|^\d+$|^page \d", re.IGNORECASE)
 
 
@@ -67,7 +71,12 @@ def _line_score(block: Block, number: int) -> float:
     """Return how much a block looks like a title; over 1.0 is good enough."""
     text = block.text
     words = text.split()
-    if not 4 <= len(text) <= MAX_TITLE_CHARACTERS or _LABEL.search(text) or text[-1] in ".,;:" or text[:1].islower():
+    if (
+        not 4 <= len(text) <= MAX_TITLE_CHARACTERS
+        or _LABEL.search(text)
+        or text[-1] in ".,;:"
+        or text[:1].islower()
+    ):
         return 0.0
     score = 2.0 - 0.2 * number
     if block.heading:

@@ -49,10 +49,9 @@ def extract(
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
-        if not head:
-            raise Fault(FaultCode.EMPTY)
         media_type = sniff(head, path, filename)
-        return _try_readers(path, filename, media_type, limits, on_progress or _ignore)
+        readers = _choose(head, media_type, filename)
+        return _try_readers(readers, path, filename, media_type, limits, on_progress or _ignore)
     except Fault as fault:
         expected = _expected(media_type, filename)
         limits_text = (f"{limits.memory_bytes / GIB:g} GB", f"{limits.wall_seconds:g} s")
@@ -70,18 +69,31 @@ def _ignore(_share: float) -> None:
 def _expected(media_type: str, filename: str) -> str:
     """Name the kind to speak of when a file cannot be read: what people believe it to be."""
     promised = mt.promised_by_name(filename)
-    return promised if promised and media_type == mt.OCTET_STREAM else media_type
+    is_vague = media_type in {mt.OCTET_STREAM, mt.ZIP, mt.OLE}
+    return promised if promised and is_vague else media_type
 
 
-def _try_readers(
-    path: Path, filename: str, media_type: str, limits: Limits, on_progress: Callable[[float], None]
-) -> Extraction:
+def _choose(head: bytes, media_type: str, filename: str) -> tuple[str, ...]:
+    """Return the readers to try, or raise the fault that shows without reading."""
+    if not head:
+        raise Fault(FaultCode.EMPTY)
     if media_type == mt.ENCRYPTED_OFFICE:
         raise Fault(FaultCode.ENCRYPTED)
     readers = readers_for(media_type)
-    if not readers:
-        is_unknown = media_type == mt.OCTET_STREAM and mt.promised_by_name(filename)
-        raise Fault(FaultCode.UNREADABLE if is_unknown else FaultCode.UNSUPPORTED_KIND)
+    if readers:
+        return readers
+    is_damaged = media_type == mt.OCTET_STREAM and mt.promised_by_name(filename)
+    raise Fault(FaultCode.UNREADABLE if is_damaged else FaultCode.UNSUPPORTED_KIND)
+
+
+def _try_readers(
+    readers: tuple[str, ...],
+    path: Path,
+    filename: str,
+    media_type: str,
+    limits: Limits,
+    on_progress: Callable[[float], None],
+) -> Extraction:
     started = time.monotonic()
     first_fault: Fault | None = None
     for index, reader in enumerate(readers):
@@ -93,7 +105,8 @@ def _try_readers(
         except Fault as fault:
             first_fault = first_fault or fault
             if is_last or fault.code not in RETRIED_BY_NEXT_READER:
-                raise (fault if fault.code is FaultCode.ENCRYPTED else first_fault) from fault
+                # The first reader's trouble says more, except that a later one found a password.
+                raise (fault if fault.code is FaultCode.ENCRYPTED else first_fault) from None
         else:
             return extraction if first_fault is None else _with_warning(extraction, first_fault)
     raise AssertionError("unreachable: the last reader returns or raises")
@@ -122,12 +135,14 @@ def _read(
     )
     if "fault" in answer:
         raise _fault_of(answer)
+    body = answer.get("extraction")
     try:
-        body = answer.get("extraction")
-        if not isinstance(body, dict):
-            raise ValueError("no extraction")  # noqa: TRY004 - one error for all bad shapes
         extraction = Extraction.from_json(
-            {**body, "media_type": media_type, "engine_version": ENGINE_VERSION}
+            {
+                **(body if isinstance(body, dict) else {}),
+                "media_type": media_type,
+                "engine_version": ENGINE_VERSION,
+            }
         )
     except ValueError as error:
         raise Fault(FaultCode.READER_CRASHED, detail="no valid result") from error

@@ -192,10 +192,10 @@ class _Meter:
         *lines, rest = (self._rest + chunk).split(b"\n")
         self._rest = rest[-32:]
         for line in lines[-1:]:
-            # The child is not trusted: whatever is no number between 0 and 1 is dropped.
+            # The child is not trusted: whatever is no number up to 1, or goes backwards, is dropped.
             with contextlib.suppress(ValueError):
-                share = min(1.0, float(line[:32]))
-                if share > self._share:
+                share = float(line[:32])
+                if self._share < share <= 1.0:
                     self._share, self._is_news = share, True
         return bool(chunk)
 

@@ -100,7 +100,7 @@ def _directory_names(file: BinaryIO) -> Iterator[str]:
 def _local_names(head: bytes) -> Iterator[str]:
     """Yield the entry names that are visible in the head, for files whose end is cut off."""
     position = head.find(_LOCAL)
-    while 0 <= position and position + 30 <= len(head):
+    while position >= 0 and position + 30 <= len(head):
         (name_length,) = struct.unpack_from("<H", head, position + 26)
         yield head[position + 30 : position + 30 + name_length].decode("utf-8", "replace")
         position = head.find(_LOCAL, position + 30)
@@ -127,7 +127,8 @@ def _kind_of_names(names: set[str], suffix: str) -> str:
 
 def _looks_like_iwork(names: set[str]) -> bool:
     return any(
-        name.endswith((".iwa", "Index.zip", "index.apxl")) or name.lower().endswith("buildversionhistory.plist")
+        name.endswith((".iwa", "Index.zip", "index.apxl"))
+        or name.lower().endswith("buildversionhistory.plist")
         for name in names
     )
 

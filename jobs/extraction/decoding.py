@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import html
+import re
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -10,6 +12,24 @@ _MARKS = (
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_DECLARED = re.compile(rb"<meta[^>]{0,200}charset=[\"']?([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+# Fewer 16-bit units than this say nothing.
+_MIN_UNITS = 4
+_TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,2000})</title", re.IGNORECASE)
+_LATIN_CODE_PAGES = frozenset(
+    {
+        "cp1250",
+        "cp1252",
+        "cp1254",
+        "cp1257",
+        "latin_1",
+        "iso8859_2",
+        "iso8859_15",
+        "cp437",
+        "cp850",
+        "mac_roman",
+    }
 )
 # The guess needs no more than this, and its cost grows with the sample.
 _SAMPLE_BYTES = 64 * 1024
@@ -29,14 +49,43 @@ def guess_utf16(data: bytes) -> str | None:
         return "utf-16-be"
     sample = data[:4096]
     half = len(sample) // 2
-    if half < 2:
+    if half < _MIN_UNITS:
         return None
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    encoding = None
     if odd >= half * 0.4 and even <= half * 0.02:
-        return "utf-16-le"
-    if even >= half * 0.4 and odd <= half * 0.02:
-        return "utf-16-be"
-    return None
+        encoding = "utf-16-le"
+    elif even >= half * 0.4 and odd <= half * 0.02:
+        encoding = "utf-16-be"
+    return encoding if encoding and _is_clean(sample[: half * 2].decode(encoding, "replace")) else None
+
+
+def _is_clean(text: str) -> bool:
+    """Say whether a text has next to no control characters."""
+    controls = sum(character < " " and character not in "\t\n\r\f" for character in text)
+    return controls * 50 <= len(text)
+
+
+def decode_html(data: bytes) -> tuple[str, str, list[str]]:
+    """Decode a web page like ``decode``, believing the encoding that it declares."""
+    found = _DECLARED.search(data[:4096])
+    if found and not data.startswith(tuple(mark for mark, _ in _MARKS)):
+        try:
+            encoding = codecs.lookup(found.group(1).decode("ascii")).name
+            return data.decode(encoding), encoding, []
+        except (LookupError, ValueError):
+            pass
+    text, encoding, warnings = decode(data)
+    if encoding in _LATIN_CODE_PAGES:
+        # Among these no guess is sure, and browsers take them all for windows-1252.
+        return _lenient(data, "cp1252")
+    return text, encoding, warnings
+
+
+def html_title(markup: str) -> str | None:
+    """Return a web page's title, ``None`` when it names none."""
+    found = _TITLE.search(markup[:200_000])
+    return " ".join(html.unescape(found.group(1)).split()) or None if found else None
 
 
 def decode(data: bytes) -> tuple[str, str, list[str]]:

@@ -20,6 +20,7 @@ class FaultCode(enum.StrEnum):
     UNSUPPORTED_KIND = "unsupported_kind"
     UNREADABLE = "unreadable"
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_DEEP = "too_deep"
     LIMIT_MEMORY = "limit_memory"
     LIMIT_TIME = "limit_time"
     LIMIT_OUTPUT = "limit_output"
@@ -27,7 +28,7 @@ class FaultCode(enum.StrEnum):
     ENVIRONMENT = "environment"
 
 
-class Fault(Exception):  # noqa: N818 - a fault of the document is no error of the program
+class Fault(Exception):
     """Raised by a reader, and by the cage for a child that it had to end.
 
     Args:
@@ -55,7 +56,19 @@ RETRIED_BY_NEXT_READER = frozenset(
 )
 
 
-def as_error(fault: Fault, *, media_type: str, expected: str, limits_text: tuple[str, str]) -> ProcessingError:
+def _with_article(words: str) -> str:
+    """Put the article by sound: letters of abbreviations are spoken one by one."""
+    first = words.split(maxsplit=1)[0]
+    by_letter = first.isupper() and first[0] in "AEFHILMNORSX" and first not in {"ZIP", "HEIC"}
+    by_sound = not first.isupper() and first[0].lower() in "aeio"
+    if first in {"a", "unknown"}:
+        return words
+    return f"an {words}" if by_letter or by_sound else f"a {words}"
+
+
+def as_error(
+    fault: Fault, *, media_type: str, expected: str, limits_text: tuple[str, str]
+) -> ProcessingError:
     """Turn a fault into the error that the caller sees.
 
     Args:
@@ -70,14 +83,13 @@ def as_error(fault: Fault, *, media_type: str, expected: str, limits_text: tuple
     memory, seconds = limits_text
     sentences = {
         FaultCode.EMPTY: "The file is empty.",
-        FaultCode.ENCRYPTED: (
-            "This file is protected with a password. Upload a copy without the password."
-        ),
+        FaultCode.ENCRYPTED: ("This file is protected with a password. Upload a copy without the password."),
         FaultCode.UNSUPPORTED_KIND: f"This kind of file is not supported: {describe(media_type)}.",
         FaultCode.UNREADABLE: (
-            f"The file is damaged or not really a {describe(expected)}: it could not be read."
+            f"The file is damaged or not really {_with_article(describe(expected))}: it could not be read."
         ),
         FaultCode.TOO_MANY_PIXELS: "The picture has too many pixels to be read. Upload a smaller copy.",
+        FaultCode.TOO_DEEP: "The parts of this file are nested too deeply to be read.",
         FaultCode.LIMIT_MEMORY: f"Reading this file needs more than {memory} of memory; it was stopped.",
         FaultCode.LIMIT_TIME: f"Reading this file took longer than {seconds}; it was stopped.",
         FaultCode.LIMIT_OUTPUT: "This file unpacks to more text than can be kept; it was stopped.",

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 _FENCE = re.compile(r"^\s{0,3}(```|~~~)")
-_RULED = re.compile(r"^\s*\|?[ \t]*:?-{2,}:?[ \t]*(?:\|[ \t]*:?-{2,}:?[ \t]*)*\|?\s*$")
+_RULE_CELL = r"[ \t]*(?::-+:?|-+:|-{2,})[ \t]*"
+_RULED = re.compile(rf"^\s*\|?{_RULE_CELL}(?:\|{_RULE_CELL})*\|?\s*$")
 _BLOCK_START = re.compile(r"^(\s*)(?:#{1,6}\s+|>\s?)+")
 _BULLET = re.compile(r"^(\s*)[*+-]\s+")
 _RULE_LINE = re.compile(r"^\s{0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})$")
@@ -15,14 +16,16 @@ _LINK = re.compile(r"\[([^\[\]]{0,2000})\]\(<?[^()<>\s]{0,2000}>?(?:\s\"[^\"]{0,
 _STRONG = re.compile(r"(\*\*\*|\*\*|__|~~)(?=\S)([^*_~\n]{1,2000}?)(?<=\S)\1")
 _EMPHASIS = re.compile(r"(?<![\w*\\])([*_])(?=[^\s*_])([^*_\n]{1,2000}?)(?<=[^\s\\])\1(?![\w*])")
 _CODE = re.compile(r"(?<![`\\])`([^`\n]{1,2000})`(?!`)")
-_ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+\-.!<>|~&$=:\"'^@%/,;?])")
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+# An escaped character is hidden here while markup is taken out, in a plane without characters.
+_HIDING_PLANE = 0xF0000
+_HIDDEN = re.compile("[\U000f0021-\U000f007e]")
 _COMMENT = re.compile(r"<!--[^>]{0,500}-->")
-_BREAK = re.compile(r"<br\s*/?>", re.I)
-_HEADING = re.compile(r"^#{1,2}\s+(\S.*)$", re.M)
-_CELL_BORDER = re.compile(r"(?<!\\)\|")
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_HEADING = re.compile(r"^#{1,2}\s+(\S.*)$", re.MULTILINE)
 _NEEDS_ESCAPE = re.compile(r"([\\`*<\[]|(?<!\w)_|_(?!\w))")
-_LINE_NEEDS_ESCAPE = re.compile(r"^(\s{0,3})([#>]|[-+](?=\s)|={3,}|-{3,})", re.M)
-_NUMBERED = re.compile(r"^(\s{0,3}\d{1,9})([.)])(?=\s)", re.M)
+_LINE_NEEDS_ESCAPE = re.compile(r"^(\s{0,3})([#>]|[-+](?=\s)|={3,}|-{3,})", re.MULTILINE)
+_NUMBERED = re.compile(r"^(\s{0,3}\d{1,9})([.)])(?=\s)", re.MULTILINE)
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&amp;": "&", "&nbsp;": " ", "&quot;": '"', "&#39;": "'"}
 
 
@@ -61,10 +64,16 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
+def without_pictures(markdown: str) -> str:
+    """Put in place of each picture its description, since the pictures themselves are not kept."""
+    return _IMAGE.sub(lambda found: f"*{found.group(1)}*" if found.group(1).strip() else "", markdown)
+
+
 def first_heading(markdown: str) -> str | None:
     """Return the first heading of level 1 or 2 near a document's start without markup, or ``None``."""
-    found = _HEADING.search(markdown[:5000])
-    return (_inline(found.group(1)).strip() or None) if found else None
+    # What stands in a code block is no heading.
+    found = _HEADING.search(markdown[:5000].partition("```")[0])
+    return (_plain_line(found.group(1)).strip() or None) if found else None
 
 
 def to_plain(markdown: str) -> str:
@@ -83,8 +92,15 @@ def to_plain(markdown: str) -> str:
 
 
 def _plain_line(line: str) -> str:
+    if "\\" not in line:
+        return _without_markup(line)
+    hidden = _ESCAPE.sub(lambda found: chr(_HIDING_PLANE + ord(found.group(1))), line)
+    return _HIDDEN.sub(lambda found: chr(ord(found.group()) - _HIDING_PLANE), _without_markup(hidden))
+
+
+def _without_markup(line: str) -> str:
     if line.lstrip().startswith("|"):
-        cells = _CELL_BORDER.split(line.strip().removeprefix("|").removesuffix("|"))
+        cells = line.strip().removeprefix("|").removesuffix("|").split("|")
         return "\t".join(_inline(cell.strip()) for cell in cells).rstrip()
     line = _BLOCK_START.sub(r"\1", line)
     return _inline(_BULLET.sub(r"\1- ", line)).rstrip()
@@ -99,8 +115,6 @@ def _inline(line: str) -> str:
         line = _CODE.sub(r"\1", line)
         line = _STRONG.sub(r"\2", line)
         line = _EMPHASIS.sub(r"\2", line)
-    if "\\" in line:
-        line = _ESCAPE.sub(r"\1", line)
     if "&" in line:
         for entity, character in _ENTITIES.items():
             line = line.replace(entity, character)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_HIGH_WATER = re.compile(rb"^VmHWM:\s+(\d+) kB", re.M)
-_RESIDENT = re.compile(rb"^VmRSS:\s+(\d+) kB", re.M)
+_HIGH_WATER = re.compile(rb"^VmHWM:\s+(\d+) kB", re.MULTILINE)
+_RESIDENT = re.compile(rb"^VmRSS:\s+(\d+) kB", re.MULTILINE)
 _MAX_PROCESSES = 64
 
 

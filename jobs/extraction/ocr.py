@@ -19,8 +19,6 @@ _LANGUAGE = "eng"
 _MAX_PIXELS = 20_000_000
 _MAX_SIDE = 20_000
 _MIN_SIDE = 8
-# Letters of small pictures are below the height that Tesseract was trained on.
-_SMALL_PIXELS = 600_000
 _DOUBTFUL = 60
 
 
@@ -54,7 +52,7 @@ class Recognizer:
     def read(self, picture: Image.Image) -> Seen:
         """Read one picture; an empty or tiny one has no text."""
         grey = _prepared(picture)
-        if min(grey.size) < _MIN_SIDE or _is_blank(grey):
+        if min(grey.size) < _MIN_SIDE or is_blank(grey):
             return Seen("", 100)
         self._api.SetImage(grey)
         self._api.SetSourceResolution(200)
@@ -62,7 +60,8 @@ class Recognizer:
         return Seen(text, int(self._api.MeanTextConf()) if text else 100)
 
 
-def _is_blank(grey: Image.Image) -> bool:
+def is_blank(grey: Image.Image) -> bool:
+    """Say whether a grey picture has one shade only."""
     darkest, lightest = grey.getextrema()
     return bool(darkest == lightest)
 
@@ -77,8 +76,6 @@ def _prepared(picture: Image.Image) -> Image.Image:
     width, height = grey.size
     pixels = max(1, width * height)
     scale = min(1.0, math.sqrt(_MAX_PIXELS / pixels), _MAX_SIDE / max(width, height, 1))
-    if pixels < _SMALL_PIXELS:
-        scale = 2.0
     if scale == 1.0:
         return grey
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -15,8 +15,8 @@ _POINTS_PER_INCH = 72
 _MAX_PIXELS = 20_000_000
 
 
-def rendered(path: Path, indexes: Iterable[int]) -> Iterator[tuple[int, Image.Image]]:
-    """Yield the index and a grey picture of each wanted page that can be rendered.
+def rendered(path: Path, indexes: Iterable[int]) -> Iterator[tuple[int, Image.Image | None]]:
+    """Yield the index and a grey picture of each wanted page, ``None`` for one that cannot be drawn.
 
     Args:
         path: the PDF.
@@ -31,6 +31,7 @@ def rendered(path: Path, indexes: Iterable[int]) -> Iterator[tuple[int, Image.Im
                 picture = page.render(scale=_scale(width, height), grayscale=True).to_pil()
                 page.close()
             except pypdfium2.PdfiumError:
+                yield index, None
                 continue
             yield index, picture
     finally:

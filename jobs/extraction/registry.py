@@ -11,6 +11,7 @@ from jobs.extraction import media_types as mt
 _TEXT = ("plain_text",)
 _TABLE = ("delimited", "plain_text")
 _OFFICE = ("office",)
+_IWORK = ("iwork",)
 _IMAGE = ("image",)
 
 _BY_KIND: dict[str, tuple[str, ...]] = {
@@ -28,9 +29,9 @@ _BY_KIND: dict[str, tuple[str, ...]] = {
     mt.DOC: _OFFICE, mt.XLS: _OFFICE, mt.PPT: _OFFICE,
     mt.DOCX: _OFFICE, mt.XLSX: _OFFICE, mt.PPTX: _OFFICE,
     mt.DOCM: _OFFICE, mt.XLSM: _OFFICE, mt.PPTM: _OFFICE,
-    mt.VSDX: _OFFICE, mt.XPS: _OFFICE,
+    mt.VSDX: ("visio",), mt.XPS: _OFFICE,
     mt.ODT: _OFFICE, mt.ODS: _OFFICE, mt.ODP: _OFFICE,
-    mt.PAGES: _OFFICE, mt.NUMBERS: _OFFICE, mt.KEYNOTE: _OFFICE,
+    mt.PAGES: _IWORK, mt.NUMBERS: _IWORK, mt.KEYNOTE: _IWORK,
     mt.ZIP: _OFFICE, mt.TAR: _OFFICE, mt.GZIP: _OFFICE, "application/x-7z-compressed": _OFFICE,
     "application/x-hwp": _OFFICE,
     "text/org": _OFFICE, "text/prs.fallenstein.rst": _OFFICE, "application/x-latex": _OFFICE,

@@ -55,8 +55,10 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _RIFF_KINDS = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-_HTML_START = re.compile(r"(?:<!--.{0,2000}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
-_MAIL_HEADER = re.compile(r"^([A-Za-z][A-Za-z0-9-]{1,40}):[ \t]?\S", re.M)
+_HTML_START = re.compile(
+    r"(?:<!--.{0,2000}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+)
+_MAIL_HEADER = re.compile(r"^([A-Za-z][A-Za-z0-9-]{1,40}):[ \t]?\S", re.MULTILINE)
 _MAIL_ORIGIN = frozenset({"from", "sender", "received", "return-path"})
 _MAIL_OTHERS = frozenset({"to", "subject", "date", "message-id", "mime-version", "delivered-to", "cc"})
 _XML_ROOTS = (
@@ -82,9 +84,9 @@ def sniff(head: bytes, path: Path, filename: str) -> str:
 
 
 def _sniff(head: bytes, path: Path, suffix: str) -> str:
-    for offset, signature, kind in _SIGNATURES:
+    for offset, signature, known in _SIGNATURES:
         if head.startswith(signature, offset):
-            return kind
+            return known
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         return zip_kind(head, path, suffix)
     if head.startswith(_OLE_SIGNATURE):
@@ -124,7 +126,7 @@ def _text_kind(head: bytes, suffix: str) -> str | None:
     by_name = mt.TEXT_EXTENSIONS.get(suffix)
     if _HTML_START.match(start):
         return mt.HTML
-    if start.startswith("<?xml") or start.startswith("<svg"):
+    if start.startswith(("<?xml", "<svg")):
         return _xml_kind(start, by_name)
     if by_name:
         return by_name

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from jobs.extraction import media_types as mt
 from jobs.extraction.markdown import table
-from jobs.extraction.reading import Reading, Source
 from jobs.extraction.readers.plain_text import load
+from jobs.extraction.reading import Reading, Source
 
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 50
@@ -80,5 +80,7 @@ def parse(text: str, delimiter: str) -> tuple[list[list[str]], bool]:
 
 def _rows(text: str, delimiter: str, *, quoted: bool) -> Iterator[list[str]]:
     csv.field_size_limit(_FIELD_CHARS if quoted else len(text) + 1)
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=False)
+    lines = io.StringIO(text, newline="")
+    if quoted:
+        return csv.reader(lines, delimiter=delimiter)
+    return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)

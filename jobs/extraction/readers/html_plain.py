@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+from jobs.extraction.decoding import decode_html
 from jobs.extraction.markdown import escape
 from jobs.extraction.reading import Reading, Source
-from jobs.extraction.readers.plain_text import load
 
 _HIDDEN = frozenset({"script", "style", "noscript", "template", "svg", "head"})
 _BLOCKS = frozenset(
@@ -49,7 +49,8 @@ class _Text(HTMLParser):
 
 def read(source: Source) -> Reading:
     """Read a page's visible text, a line per block."""
-    markup, encoding, warnings = load(source)
+    data = source.path.read_bytes()[: source.limits.output_chars * 4]
+    markup, encoding, warnings = decode_html(data)
     parser = _Text()
     parser.feed(markup)
     parser.close()

@@ -20,6 +20,7 @@ _WHOLE_PAGES = 300
 _BATCH_PAGES = 150
 # A page with fewer characters may be a scan with a stamp or a page number on top.
 _SPARSE_CHARS = 24
+_PICTURE_SHARE = 0.3
 # Markdown that lost more than this share of the page's letters is not trusted.
 _KEPT_SHARE = 0.8
 _TEXT_SHARE_OF_WORK = 0.5
@@ -37,7 +38,8 @@ def read(source: Source) -> Reading:
     reading.metadata = metadata
     texts = [_markdown_of(page) for page in found]
     if page_count > len(found):
-        reading.warnings.append(f"Only the first {len(found):,} of {page_count:,} pages were read.")
+        which = "the first " if page_count > source.limits.max_pages else ""
+        reading.warnings.append(f"Only {which}{len(found):,} of {page_count:,} pages were read.")
     unread = [index for index, page in enumerate(found) if _needs_ocr(page, texts[index])]
     if unread:
         _read_pictures(source, texts, unread, reading)
@@ -84,12 +86,14 @@ def _parse(source: Source, page_count: int) -> Iterator[liteparse.ParsedPage]:
         quiet=True,
     )
     try:
+        # Bytes, since liteparse judges a path by its extension and stored files have none.
+        data = source.path.read_bytes()
         if page_count <= _WHOLE_PAGES:
-            yield from parser.parse(source.path).pages
+            yield from parser.parse(data).pages
             source.report(_TEXT_SHARE_OF_WORK)
             return
         wanted = min(page_count, source.limits.max_pages)
-        for batch in parser.parse_batches(source.path, _BATCH_PAGES):
+        for batch in parser.parse_batches(data, _BATCH_PAGES):
             yield from batch.result.pages
             source.report(_TEXT_SHARE_OF_WORK * min(1.0, batch.end_page / max(1, wanted)))
             if batch.end_page >= wanted:
@@ -112,30 +116,35 @@ def _letters(text: str) -> int:
 
 
 def _needs_ocr(page: liteparse.ParsedPage, text: str) -> bool:
-    if page.complexity is not None and page.complexity.is_garbled:
-        return True
-    return _letters(text) < _SPARSE_CHARS
+    letters = _letters(text)
+    look = page.complexity
+    if letters == 0 or look is None:
+        return letters == 0
+    has_picture = look.full_page_image or look.image_coverage > _PICTURE_SHARE
+    return look.is_garbled or (letters < _SPARSE_CHARS and has_picture)
 
 
 def _read_pictures(source: Source, texts: list[str], unread: list[int], reading: Reading) -> None:
     """Replace the text of pages that are pictures by what OCR sees on them."""
-    limit = source.limits.ocr_max_pages
-    is_read = 0
+    looked_at = read_count = 0
     confidences: list[int] = []
     with ocr.Recognizer() as recognizer:
-        for done, (index, picture) in enumerate(pages.rendered(source.path, unread[:limit])):
-            if source.seconds_left() < 0:
+        for index, picture in pages.rendered(source.path, unread):
+            if read_count >= source.limits.ocr_max_pages or source.seconds_left() < 0:
                 break
-            seen = recognizer.read(picture)
-            is_read = done + 1
-            if _letters(seen.text) > _letters(texts[index]):
-                texts[index] = escape(seen.text)
-                confidences.append(seen.confidence)
-            share = is_read / min(limit, len(unread))
+            looked_at += 1
+            # Blank pages cost little and do not count against the limit.
+            if picture is not None and not ocr.is_blank(picture):
+                read_count += 1
+                seen = recognizer.read(picture)
+                if _letters(seen.text) > _letters(texts[index]):
+                    texts[index] = escape(seen.text)
+                    confidences.append(seen.confidence)
+            share = looked_at / len(unread)
             source.report(_TEXT_SHARE_OF_WORK + (1 - _TEXT_SHARE_OF_WORK) * share)
-    if is_read < len(unread):
+    if looked_at < len(unread):
         reading.warnings.append(
-            f"Only the first {is_read:,} of {len(unread):,} pages without text were read by OCR."
+            f"Only the first {looked_at:,} of {len(unread):,} pages without text were read by OCR."
         )
     if confidences:
         reading.engine = "liteparse+tesserocr"

@@ -1,0 +1,68 @@
+"""An RQ worker, or a pool of them, whose jobs do what the test wrote into ``DATA_DIR/behaviour``.
+
+One word for each attempt of an item, the last one for all later attempts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import types
+
+from rq import get_current_job
+
+from jobs import database, logs, rq_worker
+from jobs.model import Completed
+from jobs.queue_service import DocumentQueueService
+from jobs.settings import load_settings
+from jobs.worker_pool import WorkerPool
+
+COMMAND = [sys.executable, "-m", "tests.support.worker_program"]
+
+
+def process_document(document_id: str, item_id: str) -> None:
+    settings = load_settings()
+    engine = database.make_engine(settings)
+    service = DocumentQueueService(engine, settings)
+    lease = service.claim(item_id, get_current_job().worker_name)
+    if lease is None:
+        return
+    words = (settings.data_dir / "behaviour").read_text().split()
+    word = words[min(lease.attempt, len(words)) - 1]
+    (settings.data_dir / f"started-{lease.attempt}").write_text(str(os.getpid()))
+    if word == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif word == "exit":
+        os._exit(3)
+    elif word == "raise":
+        raise RuntimeError("let through")
+    elif word == "hang":
+        time.sleep(60)
+    elif word == "wait":
+        while not (settings.data_dir / "go").exists():
+            time.sleep(0.02)
+    service.settle(lease, Completed())
+    engine.dispose()
+
+
+def sweep() -> None:
+    (load_settings().data_dir / "swept").touch()
+
+
+def main() -> None:
+    tasks = types.ModuleType("jobs.tasks")
+    tasks.process_document = process_document
+    tasks.sweep = sweep
+    sys.modules["jobs.tasks"] = tasks
+    settings = load_settings()
+    logs.configure(settings)
+    if sys.argv[1] == "pool":
+        WorkerPool(settings, stop_seconds=float(sys.argv[2]), command=COMMAND).run()
+    else:
+        rq_worker.run_worker(settings, sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()
