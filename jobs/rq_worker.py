@@ -145,6 +145,10 @@ class DocumentWorker(Worker):
         self._being_stopped = True
         super().request_force_stop(signum, frame)
 
+    def handle_warm_shutdown_request(self) -> None:
+        """Say that the stop was heard."""
+        log.info("worker_stopping", worker=self.name, busy=bool(self.horse_pid))
+
     def _shutdown(self) -> None:
         """Stop now if idle, after the running job otherwise."""
         self._stop_requested = True

@@ -44,7 +44,7 @@ class Settings:
     lease_seconds: float = 60.0
     heartbeat_seconds: float = 15.0
     sweep_seconds: float = 5.0
-    announce_again_seconds: float = 30.0
+    announce_again_seconds: float = 15.0
     max_failures: int = 5
     max_crashes: int = 3
     backoff_base_seconds: float = 2.0

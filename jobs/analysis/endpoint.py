@@ -33,10 +33,8 @@ _CONNECT_SECONDS = 10.0
 logging.getLogger("openai").setLevel(logging.INFO)
 
 _CONTEXT = re.compile(
-    (
-        r"context.?(?:length|size|window)|maximum context|too many tokens|prompt is too long|"
-        r"input is too long|token limit"
-    ),
+    r"context.?(?:length|size|window)|maximum context|too many tokens|prompt is too long|"
+    r"input is too long|token limit",
     re.IGNORECASE,
 )
 _FORMAT = re.compile(
@@ -136,8 +134,8 @@ class Endpoint:
                 ``context_length`` when the text was too long.
         """
         key = (self._base_url, self._model)
+        abilities = _known.get(key, Abilities())
         while True:
-            abilities = _known.get(key, Abilities())
             try:
                 completion = await client.chat.completions.create(
                     **_request(self._model, messages, max_tokens, abilities)
@@ -155,11 +153,13 @@ class Endpoint:
             except ValueError:
                 weaker, failure = None, _no_answer()
             else:
+                # Only what worked is remembered: a refusal may echo words that misled us.
+                _known[key] = abilities
                 return _read(completion, messages)
             # Raised outside the handler, so that the SDK's exception is not even its context.
             if weaker is None:
                 raise failure
-            _known[key] = weaker
+            abilities = weaker
 
 
 def timed_out() -> Transient:

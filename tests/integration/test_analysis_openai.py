@@ -17,7 +17,10 @@ from tests.support.openai_server import GOOD_ANSWER, USAGE, OpenAIServer
 
 KEY = "sk-test-never-shown"
 SECRET = "Zanzibar-4711"
-TEXT = f"Quarterly report of the harbour office. The code word is {SECRET}. Mail to port@example.org for 1,200 EUR."
+TEXT = (
+    f"Quarterly report of the harbour office. The code word is {SECRET}. "
+    "Mail to port@example.org for 1,200 EUR."
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +76,7 @@ def test_request_carries_schema_fence_and_no_tools() -> None:
     assert SECRET in user
     tag = user.split("\n", 1)[0]
     assert f"</{tag[1:]}" in user
-    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
 def test_missing_usage_is_estimated_and_marked() -> None:
@@ -139,7 +142,6 @@ def test_trouble_that_may_pass_is_transient_after_one_request(step: str, code: s
         ("403", "model_auth", "LLM_API_KEY"),
         ("404", "model_not_found", "LLM_MODEL"),
         ("redirect", "model_moved", "LLM_BASE_URL"),
-        ("400", "model_refused_request", ""),
         ("refusal", "model_declined", ""),
     ],
 )
@@ -149,6 +151,14 @@ def test_refusals_are_permanent_and_name_the_setting(step: str, code: str, setti
     assert error.code == code
     assert setting in error.public_message
     assert server.request_count == 1
+
+
+def test_a_refusal_that_echoes_the_request_ends_and_teaches_nothing() -> None:
+    error, server = failure("400")
+    assert isinstance(error, Permanent)
+    assert error.code == "model_refused_request"
+    assert server.request_count <= 4
+    assert not endpoint._known
 
 
 @pytest.mark.parametrize("step", ["hang", "trickle", "headers"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from rq import Worker
@@ -18,6 +19,10 @@ from tests.support.items import add_document, raw_item
 from tests.support.processes import ROOT
 from tests.support.servers import wait_until
 from tests.support.worker_program import COMMAND
+
+
+# For what has nothing to do with the database.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -57,11 +62,11 @@ def start_pool(environ, tmp_path):
     pools = []
 
     def _start(stop_seconds=10, **more):
-        log = (tmp_path / "pool.log").open("ab")
-        pool = start_tied(
-            [*COMMAND, "pool", str(stop_seconds)],
-            cwd=ROOT, env={**os.environ, **environ, **more}, stdout=log, stderr=log,
-        )  # fmt: skip
+        with (tmp_path / "pool.log").open("ab") as log:
+            pool = start_tied(
+                [*COMMAND, "pool", str(stop_seconds)],
+                cwd=ROOT, env={**os.environ, **environ, **more}, stdout=log, stderr=log,
+            )  # fmt: skip
         pools.append(pool)
         return pool
 
@@ -130,6 +135,7 @@ def test_the_horse_does_not_outlive_a_killed_worker_and_the_pool_reports_it(
     wait_until(lambda: not alive(horse), what="the horse's end")
 
 
+@on_sqlite
 def test_nothing_outlives_a_killed_pool(enqueue, start_pool, settings, redis_client):
     enqueue("wait")
     pool = start_pool()
@@ -140,6 +146,7 @@ def test_nothing_outlives_a_killed_pool(enqueue, start_pool, settings, redis_cli
     wait_until(lambda: not alive(horse) and not alive(worker.pid), what="the end of worker and horse")
 
 
+@on_sqlite
 def test_a_killed_worker_is_replaced_under_a_new_name(engine, enqueue, start_pool, status, redis_client):
     start_pool()
     first = sole_worker(redis_client)
@@ -150,18 +157,21 @@ def test_a_killed_worker_is_replaced_under_a_new_name(engine, enqueue, start_poo
     assert names - {first.name}
 
 
+@on_sqlite
 def test_a_pool_runs_as_many_workers_as_told(start_pool, redis_client, engine):
     start_pool(WORKERS="2")
     wait_until(lambda: len(workers(redis_client)) == 2, what="two workers")
 
 
+@on_sqlite
 def test_sigterm_lets_the_running_job_finish_and_takes_no_other(
-    enqueue, start_pool, settings, status, delivery
+    enqueue, start_pool, settings, status, tmp_path
 ):
     first = enqueue("wait")
     pool = start_pool()
     running_pid(settings)
     pool.terminate()
+    wait_until(lambda: "worker_stopping" in (tmp_path / "pool.log").read_text())
     second = enqueue("wait")
     (settings.data_dir / "go").touch()
     assert pool.wait(10) == 0
@@ -179,6 +189,7 @@ def test_a_job_that_outlasts_the_deadline_goes_back_uncounted(engine, enqueue, s
     assert not alive(horse)
 
 
+@on_sqlite
 def test_a_sigterm_to_every_process_of_the_machine_lets_the_job_finish(
     enqueue, start_pool, settings, status, redis_client
 ):
@@ -204,6 +215,7 @@ def test_redis_may_be_away_when_a_job_ends(enqueue, start_pool, settings, status
     wait_until(lambda: status(other) == "completed", what="the next item")
 
 
+@on_sqlite
 def test_redis_may_be_away_at_the_start_and_hang_later(enqueue, start_pool, status, valkey):
     valkey.stop()
     start_pool()
@@ -216,6 +228,7 @@ def test_redis_may_be_away_at_the_start_and_hang_later(enqueue, start_pool, stat
     wait_until(lambda: status(second) == "completed")
 
 
+@on_sqlite
 def test_after_a_flush_the_worker_is_registered_again(start_pool, enqueue, status, redis_client):
     start_pool()
     before = sole_worker(redis_client)
@@ -229,6 +242,7 @@ def test_after_a_flush_the_worker_is_registered_again(start_pool, enqueue, statu
     assert after.queue_names() == ["documents"]
 
 
+@on_sqlite
 @pytest.mark.parametrize(("field", "value"), [("status", "bogus"), ("created_at", "yesterday")])
 @pytest.mark.parametrize("place", ["queue", "intermediate"])
 def test_a_job_that_cannot_be_read_does_not_stop_the_others(
@@ -245,6 +259,7 @@ def test_a_job_that_cannot_be_read_does_not_stop_the_others(
     assert "poison" not in delivery.queue.intermediate_queue.get_job_ids()
 
 
+@on_sqlite
 def test_a_function_that_is_not_on_the_list_is_not_run(start_pool, enqueue, status, delivery, tmp_path):
     target = tmp_path / "made-by-a-message"
     delivery.queue.enqueue("os.mkdir", str(target), job_id="evil")
@@ -318,5 +333,7 @@ def alive(pid):
         return False
     if sys.platform != "linux":
         return True
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -137,7 +137,9 @@ def _handler(owner: OpenAIServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             body = json.loads(raw or b"{}")
-            step, _, argument = owner.take(body, dict(self.headers.items())).partition(":")
+            step, _, argument = owner.take(
+                body, {name.lower(): value for name, value in self.headers.items()}
+            ).partition(":")
             self.close_connection = True
             if not self.path.endswith("/chat/completions"):
                 _error(self, 404, f"no such path {self.path}", "not_found")

@@ -105,9 +105,12 @@ def _parse(source: Source, page_count: int) -> Iterator[liteparse.ParsedPage]:
 
 def _markdown_of(page: liteparse.ParsedPage) -> str:
     """Return the page's Markdown, or its laid-out text where the Markdown lost too much of it."""
-    markdown = page.markdown if _letters(page.markdown) else ""
-    if _letters(markdown) >= _KEPT_SHARE * _letters(page.text):
-        return markdown
+    letters = _letters(page.text)
+    if not letters:
+        # The Markdown of an empty page is an empty code block.
+        return ""
+    if _letters(page.markdown) >= _KEPT_SHARE * letters:
+        return page.markdown
     return escape("\n".join(line.strip() for line in page.text.splitlines()))
 
 

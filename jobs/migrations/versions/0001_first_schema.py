@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("stage", sa.String(length=40), nullable=False),
         sa.Column("cache_key", sa.String(length=64), nullable=False),
         sa.Column("engine", sa.String(length=40), nullable=False),
-        sa.Column("engine_version", sa.String(length=255), nullable=False),
+        sa.Column("engine_version", sa.Text(), nullable=False),
         sa.Column("meta", sa.JSON(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),

@@ -1,0 +1,60 @@
+# Document Queue Service. `make` alone lists what there is.
+
+# Everything a person may set: make run PORT=8080 DATA_DIR=/srv/docqueue
+SETTINGS := HOST PORT DATA_DIR DATABASE_URL REDIS_URL SECRET_KEY WORKERS WEB_THREADS QUEUE_NAME \
+	MAX_UPLOAD_BYTES MAX_FILES_PER_UPLOAD LEASE_SECONDS HEARTBEAT_SECONDS SWEEP_SECONDS \
+	ANNOUNCE_AGAIN_SECONDS MAX_FAILURES MAX_CRASHES BACKOFF_BASE_SECONDS BACKOFF_CAP_SECONDS \
+	JOB_TIMEOUT_SECONDS EXTRACT_TIMEOUT_SECONDS EXTRACT_MEMORY_BYTES LLM_BASE_URL LLM_API_KEY LLM_MODEL \
+	LLM_TIMEOUT_SECONDS CRON_TOKEN SESSION_HOURS SECURE_COOKIES TRUSTED_PROXIES LOG_LEVEL LOG_FORMAT
+# An empty variable would reach the program as a set one; only those that were given are passed on.
+$(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
+
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python3 python; do \
+	if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then command -v "$$name"; break; fi; done)
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fix clean
+.DELETE_ON_ERROR:
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/installed ## Run everything here; prints an address with a sign-in link (make run PORT=8080)
+	@exec $(BIN)/python -m jobs.launcher
+
+test: $(VENV)/installed-dev ## Run all tests, with real servers and a real browser
+	@CHROMIUM="$$(sh tests/support/find_chromium.sh $(BIN)/python)" || exit 1; export CHROMIUM; \
+	exec $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(VENV)/installed-dev ## Check format, lint, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(VENV)/installed-dev ## Repair format and what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what was installed and built, never the data
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, e.g.: sudo apt-get install python3 python3-venv, or: brew install python"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python cannot make virtual environments. Run: sudo apt-get install python3-venv"; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# The stamps are newer than the requirements exactly while the right packages are installed.
+$(VENV)/installed: requirements.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	@touch $@
