@@ -1,15 +1,9 @@
 # Document Queue Service. `make` alone lists what there is.
 
-# Everything a person may set: make run PORT=8080 DATA_DIR=/srv/docqueue
-SETTINGS := HOST PORT DATA_DIR DATABASE_URL REDIS_URL SECRET_KEY WORKERS WEB_THREADS QUEUE_NAME \
-	MAX_UPLOAD_BYTES MAX_FILES_PER_UPLOAD LEASE_SECONDS HEARTBEAT_SECONDS SWEEP_SECONDS \
-	ANNOUNCE_AGAIN_SECONDS MAX_FAILURES MAX_CRASHES BACKOFF_BASE_SECONDS BACKOFF_CAP_SECONDS \
-	JOB_TIMEOUT_SECONDS EXTRACT_TIMEOUT_SECONDS EXTRACT_MEMORY_BYTES LLM_BASE_URL LLM_API_KEY LLM_MODEL \
-	LLM_TIMEOUT_SECONDS CRON_TOKEN SESSION_HOURS SECURE_COOKIES TRUSTED_PROXIES LOG_LEVEL LOG_FORMAT
-# An empty variable would reach the program as a set one; only those that were given are passed on.
-$(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
+# Settings may be given on the command line, because make hands such variables on to the program:
+# make run PORT=8080 DATA_DIR=/srv/docqueue
 
-PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python3 python; do \
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python3.14 python; do \
 	if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then command -v "$$name"; break; fi; done)
 VENV := .venv

@@ -163,7 +163,10 @@ def _first_line(error: Exception) -> str:
 
 def _prepare_database(settings: Settings) -> str:
     """Bring the schema up to date and return the path of a one-time sign-in link."""
-    database.upgrade(settings)
+    try:
+        database.upgrade(settings)
+    except ValueError as error:
+        raise ConfigurationError(f"DATABASE_URL cannot be read ({_first_line(error)}).") from error
     engine = database.make_engine(settings, pooled=False)
     try:
         accounts.ensure_admin(engine)

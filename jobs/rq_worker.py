@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -26,10 +27,10 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
-from rq.utils import as_text
+from rq.utils import as_text, now
 
 from jobs import database, logs
-from jobs.delivery import PROCESS, DocumentJob, worker_connection
+from jobs.delivery import PROCESS, DocumentJob, web_connection, worker_connection
 from jobs.parent_death import die_with_parent
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings, load_settings
@@ -37,6 +38,8 @@ from jobs.settings import Settings, load_settings
 log = structlog.get_logger()
 
 SEEN_EVERY_SECONDS = 9.0
+# A terminal, a platform and a supervisor may each send the first signal; RQ takes these for one as well.
+_ECHO_SECONDS = 1.0
 # How a horse tells its parent that the job ended by an exception that the runner let through.
 _EXIT_RAISED = 70
 _EXIT_TIMED_OUT = 71
@@ -142,6 +145,11 @@ class DocumentWorker(Worker):
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """End at once: the job in hand goes back to the queue uncounted."""
+        asked_at = self._shutdown_requested_date
+        echo = asked_at is not None and now() - asked_at < timedelta(seconds=_ECHO_SECONDS)
+        # A third signal must not come in between while the second one is being obeyed.
+        if echo or self._being_stopped:
+            return
         self._being_stopped = True
         super().request_force_stop(signum, frame)
 
@@ -355,26 +363,27 @@ def run_worker(settings: Settings, name: str) -> None:
     """
     # Every horse is forked with it already imported, instead of importing it for each job.
     importlib.import_module(PROCESS.rpartition(".")[0])
-    connection = worker_connection(settings)
-    _wait_for_redis(connection)
-    worker = DocumentWorker(settings, name, connection)
+    _wait_for_redis(settings)
+    worker = DocumentWorker(settings, name, worker_connection(settings))
     log.info("worker_started", worker=name)
     worker.work(logging_level=None)
     log.info("worker_stopped", worker=name)
 
 
-def _wait_for_redis(connection: redis.Redis) -> None:
+def _wait_for_redis(settings: Settings) -> None:
+    # A connection of its own: one made before RQ sets its time limits would keep shorter ones.
     wait = 0.1
-    while True:
-        try:
-            connection.ping()
-        except (redis.RedisError, OSError) as error:
-            if wait >= 1.0:
-                log.warning("redis_away", error=str(error))
-            time.sleep(wait)
-            wait = min(wait * 2, 2.0)
-        else:
-            return
+    with web_connection(settings) as connection:
+        while True:
+            try:
+                connection.ping()
+            except (redis.RedisError, OSError) as error:
+                if wait >= 1.0:
+                    log.warning("redis_away", error=str(error))
+                time.sleep(wait)
+                wait = min(wait * 2, 2.0)
+            else:
+                return
 
 
 def run_pool(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from jobs.analysis.model import Analysis, AnalysisInput
 from jobs.analysis.receipts import read_purchase
 from jobs.analysis.stopwords import guess_stop_words, has_stop_words, stop_words
 from jobs.analysis.summary import Extract
+from jobs.analysis.tables import describe_table
 from jobs.analysis.text import (
     MAX_CHARACTERS,
     Block,
@@ -21,6 +22,7 @@ from jobs.analysis.text import (
     one_line,
     read_blocks,
     split_sentences,
+    strip_tags,
     words_of,
 )
 from jobs.analysis.titles import find_title
@@ -50,10 +52,12 @@ def prepare(document: AnalysisInput) -> Prepared:
     warnings = []
     if len(source) > MAX_CHARACTERS:
         warnings.append(f"Only the first {MAX_CHARACTERS:,} of {len(source):,} characters were analysed.")
-    text = clean(source[:MAX_CHARACTERS])
+    text = strip_tags(clean(source[:MAX_CHARACTERS]))
     markdown = clean(document.markdown[:MAX_CHARACTERS]) if document.markdown.strip() else text
     language = document.language or detect_language(text)
     blocks = read_blocks(text)
+    if language is None and len(text) > 200:
+        warnings.append("The language could not be told; the text may be garbled.")
     return Prepared(text, markdown, language, blocks, split_sentences(blocks), warnings)
 
 
@@ -73,18 +77,19 @@ class BuiltinAnalyzer:
         kind, confidence = classify(prepared.text, document.media_type, document.filename)
         purchase = read_purchase(prepared.text) if kind in _PURCHASES else None
         told = purchase.sentence(kind) if purchase else None
+        tabled = describe_table(prepared.markdown) if kind == "spreadsheet" else None
         keyphrases, extract = self._rank(prepared)
         if not words_of(prepared.text):
             kind, confidence = "other", 0.0
             prepared.warnings.append("The document has no text to analyse.")
         return Analysis(
-            summary=told or extract.summary(),
+            summary=told or tabled or extract.summary(),
             keyphrases=[] if told else keyphrases,
             document_type=kind,
             document_type_confidence=confidence,
-            title=find_title(document.title, prepared.markdown, prepared.blocks),
+            title=find_title(document.title, prepared.markdown, prepared.blocks, document.filename),
             language=prepared.language,
-            key_points=[] if told else [one_line(point, 300) for point in extract.key_points()],
+            key_points=[] if told or tabled else [one_line(point, 300) for point in extract.key_points()],
             entities=find_entities(prepared.text),
             statistics=measure(prepared.text, prepared.blocks, prepared.sentences, prepared.language),
             engine="builtin",

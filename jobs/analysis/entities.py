@@ -72,6 +72,10 @@ _ORGANISATION = re.compile(
     r"(?:Inc|Ltd|LLC|LLP|PLC|Corp|Corporation|Company|Co|GmbH|AG|S\.A|SA|BV|AB|Sdn\.? Bhd|SDN\.? BHD"
     r"|University|Institute|Foundation|Association|Bank|Ministry|Department|Hospital|Agency|Council|Committee)\b\.?"
 )
+_ARTICLE = re.compile(r"^(?:(?:The|Copyright|And|In|Of|By|For|At|A|This|Our|Each|Any) )+")
+_COMMON_BODY = re.compile(
+    r"^(?:Audit|Compensation|Executive|Nominating|Steering|New|State|Such) (?:Committee|Company|Council)\b"
+)
 _PERSON = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|Prof|Professor|Herr|Frau|Mme|Sra?|Dott)\.? "
     r"((?:[A-Z][\w'\u2019-]{0,25}\.? ){0,3}[A-Z][\w'\u2019-]{1,25})"
@@ -98,7 +102,7 @@ def find_entities(text: str) -> dict[str, list[str]]:
         "phones": _find_phones,
         "ibans": lambda source: (found for found in _IBAN.findall(source) if _is_iban(found)),
         "identifiers": lambda source: (found.rstrip(".,)") for found in _IDENTIFIER.findall(source)),
-        "organisations": _ORGANISATION.findall,
+        "organisations": _find_organisations,
         "people": _PERSON.findall,
     }
     found = {kind: _most_frequent(find(text)) for kind, find in finders.items()}
@@ -128,7 +132,8 @@ def _numeric_date(match: re.Match[str]) -> str | None:
     """Return an ISO date for ``25/12/2018``, the text itself for ``01/02/2018``, else ``None``."""
     first, second, year = int(match[1]), int(match[3]), int(match[4])
     if len(match[4]) == 2:
-        if match[2] == "." and year > 40:
+        # "1.10.32" is far more often a section's number than a date.
+        if match[2] == "." and (year > 40 or len(match[1]) == 1 or len(match[3]) == 1):
             return None
         year += 2000 if year < 70 else 1900
     # A dot is written between day and month only; a slash or dash may be either order.
@@ -156,6 +161,12 @@ def _find_phones(text: str) -> list[str]:
         if 7 <= digits <= 15 and (match.group().startswith("+") or labelled):
             found.append(match.group())
     return found
+
+
+def _find_organisations(text: str) -> list[str]:
+    """Return names that end with a legal form or a kind of institution, but not that word alone."""
+    names = (_ARTICLE.sub("", " ".join(found.split())) for found in _ORGANISATION.findall(text))
+    return [name for name in names if " " in name and not _COMMON_BODY.match(name)]
 
 
 def _is_iban(text: str) -> bool:

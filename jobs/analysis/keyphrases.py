@@ -19,7 +19,8 @@ from jobs.analysis.stopwords import CJK_FUNCTION_CHARACTERS
 from jobs.analysis.text import MAX_WORD_CHARACTERS, Sentence
 
 MAX_WORDS = 4
-_TOKEN = re.compile(r"[^\W_][\w'’&+-]*|[^\w\s]|_")
+_ADDRESS = re.compile(r"://|@|^www\.|\.(?:com|org|net|html?|php)\b")
+_TOKEN = re.compile(r"\\\w+|[^\W_][\w'’&+-]*|[^\w\s]|_")
 _ENGLISH_ADVERB = re.compile(r"[a-z]{4,}ly")
 _LENGTH_FACTOR = {1: 0.45, 2: 1.0, 3: 1.1, 4: 1.0}
 _MAX_CANDIDATES = 60_000
@@ -72,7 +73,8 @@ def _collect(sentences: Iterable[Sentence], stop: frozenset[str]) -> tuple[dict[
     candidates: dict[str, _Candidate] = {}
     position = 0
     for sentence in sentences:
-        tokens = [token.rstrip("'’&-_") or token for token in _TOKEN.findall(sentence.text)]
+        text = " ".join("." if _ADDRESS.search(word) else word for word in sentence.text.split(" "))
+        tokens = [token.rstrip("'’&-_") or token for token in _TOKEN.findall(text.replace("’", "'"))]
         for run in _runs(tokens, stop):
             _count_run(run, candidates, position)
         position += len(tokens)
@@ -100,6 +102,7 @@ def _is_content(word: str) -> bool:
     """Return whether a word may be part of a keyphrase."""
     return (
         1 < len(word) <= MAX_WORD_CHARACTERS
+        and not word.startswith("\\")
         and sum(character.isalpha() for character in word) > len(word) / 2
         and _ENGLISH_ADVERB.fullmatch(word) is None
     )
@@ -108,7 +111,7 @@ def _is_content(word: str) -> bool:
 def _count_run(run: list[str], candidates: dict[str, _Candidate], position: int) -> None:
     """Count the run itself and its parts of up to ``MAX_WORDS`` words."""
     size = len(run)
-    lowered = [word.lower().replace("’", "'") for word in run]
+    lowered = [word.lower() for word in run]
     for start in range(size):
         for end in range(start + 1, min(size, start + MAX_WORDS) + 1):
             phrase = " ".join(lowered[start:end])

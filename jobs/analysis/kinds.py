@@ -52,6 +52,7 @@ _MEDIA = (
     ("apple.keynote", "presentation", 4.5),
     ("epub", "book", 4.0),
     ("chm", "manual", 3.0),
+    ("html", "paper", -2.0),
     ("x-python", "code", 5.0),
     ("javascript", "code", 5.0),
 )

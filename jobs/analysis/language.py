@@ -9,6 +9,8 @@ from typing import Protocol, cast
 _SAMPLE_CHARACTERS = 4000
 _LEAST_LETTERS = 20
 _LEAST_CONFIDENCE = 0.6
+# ISO 639-1 has one code for the languages that are written in Chinese characters.
+_CHINESE = ("yue", "wuu", "nan", "lzh")
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
 
 # Chinese characters, kana, and the scripts of Thai, Lao, Burmese and Khmer.
@@ -40,7 +42,8 @@ def detect_language(text: str) -> str | None:
         return None
     # Many receipts and forms are in capitals, which the identifier hardly knows.
     language, confidence = _identifier().classify(sample.lower())
-    return str(language) if float(confidence) >= _LEAST_CONFIDENCE else None
+    language = "zh" if language in _CHINESE else str(language)
+    return language if float(confidence) >= _LEAST_CONFIDENCE and len(language) == 2 else None
 
 
 def is_unspaced(text: str) -> bool:

@@ -12,7 +12,7 @@ _HEAD_LINES = 12
 _MAX_LINES = 400
 _AMOUNT = re.compile(r"(?<![\d.,])\d{1,3}(?:[,.' ]\d{3}){0,3}[.,]\d{2}(?![.,]?\d)")
 _COMPANY = re.compile(
-    r"\b(?:s(?:dn)?\.? ?b[hn]d|bhd|ltd|limited|inc|llc|plc|corp|corporation|company|gmbh|ag|kg"
+    r"\b(?:s(?:dn)?\.? ?b[hn]d|s/b|bhd|ltd|limited|inc|llc|plc|corp|corporation|company|gmbh|ag|kg"
     r"|s\.?a\.?r?\.?l?|bv|ab|s\.?r\.?l|enterprise|trading|restaurant|restoran|cafe|store|stores|mart|market|shop|hardware|pharmacy"
     r"|stationery|bakery|hotel)\b\.?",
     re.IGNORECASE,
@@ -37,6 +37,12 @@ _NOT_TOTAL = re.compile(
     r"\b(?:sub|excl|excluding|before|disc|discount|saving|tax|gst(?! inc)|vat|qty|quantity|"
     r"items?|points?|change|tender|adj\w*|zwischen\w*)",
     re.IGNORECASE,
+)
+_INCLUDED = re.compile(r"\bincl?\w{0,9}\.?\)? ?(?:of )?(?:\d+% )?(?:gst|tax|vat)\b", re.IGNORECASE)
+_TAX_SUMMARY = re.compile(r"\b(?:gst|tax|vat) (?:summary|analysis|code|rate)", re.IGNORECASE)
+_REGISTRATION = re.compile(r"\([^()]{0,24}\d[^()]{0,24}\)|\b\d{5,8}-[A-Z]\b")
+_ONLY_FORM = re.compile(
+    r"(?:c[op]\.? ?)?(?:\([^()]{1,12}\) ?)?(?:sdn\.? ?b[hn]d|ltd|inc|gmbh)\.?", re.IGNORECASE
 )
 _PAID = re.compile(r"\b(?:cash|tender|visa|master|card|paid|bar)\b", re.IGNORECASE)
 _CURRENCIES = (
@@ -94,10 +100,13 @@ def read_purchase(text: str) -> Purchase:
 
 def _vendor(lines: list[str]) -> str | None:
     """Return the first line that names a company, else the first that may be a name."""
-    head = [line.strip("#*-_= ") for line in lines[:_HEAD_LINES]]
+    head = [_REGISTRATION.sub("", line).strip("#*-_= ") for line in lines[:_HEAD_LINES]]
     names = [line for line in head if sum(character.isalpha() for character in line) >= 4]
-    for line in names:
+    for number, line in enumerate(names):
         if _COMPANY.search(line) and not _NOT_VENDOR.search(line):
+            # A name over two lines ends with its legal form alone.
+            if number and _ONLY_FORM.fullmatch(line) and not _NOT_VENDOR.search(names[number - 1]):
+                line = f"{names[number - 1]} {line}"  # noqa: PLW2901 (joined to be returned)
             return one_line(line, 80)
     return next((one_line(line, 80) for line in names if not _NOT_VENDOR.search(line)), None)
 
@@ -105,7 +114,10 @@ def _vendor(lines: list[str]) -> str | None:
 def _total(lines: list[str]) -> str | None:
     """Return the amount of the line that most clearly states the total."""
     best: tuple[float, float, str] | None = None
+    summarised = 0.0
     for number, line in enumerate(lines):
+        if _TAX_SUMMARY.search(line):
+            summarised = 1.5
         if not _TOTAL.search(line):
             continue
         amounts = _AMOUNT.findall(line)
@@ -113,16 +125,18 @@ def _total(lines: list[str]) -> str | None:
             amounts = _AMOUNT.findall(lines[number + 1])[:1]
         if not amounts:
             continue
-        weight = (
-            1.0
-            + bool(_STRONG_TOTAL.search(line))
-            - 1.5 * bool(_NOT_TOTAL.search(line))
-            - 1.5 * bool(_PAID.search(line))
-        )
         value = _decimal(amounts[-1])
+        weight = _total_weight(line, len(amounts)) - summarised
         if best is None or (weight, float(value)) >= best[:2]:
             best = (weight, float(value), value)
     return best[2] if best else None
+
+
+def _total_weight(line: str, amounts: int) -> float:
+    """Return how clearly a line states the total: about 2 at best, below 0 when it does not."""
+    bare = _INCLUDED.sub(" ", line)
+    doubts = (_NOT_TOTAL.search(bare), _PAID.search(bare), amounts > 1)
+    return 1.0 + bool(_STRONG_TOTAL.search(line)) - 1.5 * sum(map(bool, doubts))
 
 
 def _decimal(amount: str) -> str:

@@ -23,6 +23,14 @@ _ABSTRACT = re.compile(
     r"^\W{0,6}(?:abstract|summary|executive summary|zusammenfassung|résumé|resumen)\b", re.IGNORECASE
 )
 _ABSTRACT_BLOCKS = 3
+_MUCH_CODE = 4
+_CODE = re.compile(r"[{}=;]")
+_PURPOSE = re.compile(
+    r"\b(?:this|the present) (?:paper|article|report|document|publication|study|guide|manual|book|agreement|letter"
+    r"|policy|chapter|thesis|memo|note|proposal|work)\b|\bin this (?:paper|article|report|study|guide|work)\b"
+    r"|\bwe (?:present|propose|introduce|describe)\b|\bthe (?:purpose|aim|goal|objective)s? of\b",
+    re.IGNORECASE,
+)
 _NOISE = re.compile(r"https?://|www\.|@|\.{4,}|_{3,}|\|", re.IGNORECASE)
 _DANGLING = re.compile(
     r"^(?:however|but|and|or|so|thus|therefore|hence|also|moreover|furthermore|this|these|those|it|he|she|they|such|here|then)\b",
@@ -70,8 +78,8 @@ class Extract:
         taken = frozenset(scored.sentence.index for scored in self._choose(5, 600, frozenset()))
         if len(self._ranked) < 2 * len(taken) + 2:
             return []
-        chosen = self._choose(count, 1500, taken)
-        return [scored.sentence.text for scored in chosen]
+        texts = (scored.sentence.text for scored in self._choose(count, 1500, taken))
+        return [text for text in texts if text.count(" ") >= 3 or UNSPACED_RUN.search(text)]
 
     def _rank(self, sentences: list[Sentence]) -> list[_Scored]:
         """Return the sentences, the best first."""
@@ -82,18 +90,21 @@ class Extract:
             word: math.log2(1 + count) * min(1.0, 0.6 + math.log2(1 + total / count) / 6)
             for word, count in counts.items()
         }
-        last = max((sentence.index for sentence in sentences), default=0)
         scored = [
-            _Scored(sentence, self._score(sentence, words, weights, last), frozenset(words))
-            for sentence, words in zip(sentences, content, strict=True)
+            _Scored(sentence, self._score(sentence, words, weights, place, total), frozenset(words))
+            for place, (sentence, words) in enumerate(zip(sentences, content, strict=True))
             if words
         ]
         return sorted(scored, key=lambda one: (-one.score, one.sentence.index))
 
-    def _score(self, sentence: Sentence, words: list[str], weights: dict[str, float], last: int) -> float:
-        """Return one sentence's score."""
+    def _score(
+        self, sentence: Sentence, words: list[str], weights: dict[str, float], place: int, total: int
+    ) -> float:
+        """Return the score of the sentence at a place from 0 among all ranked ones."""
         centroid = sum(weights[word] for word in set(words)) / math.pow(len(words) + 4, 0.7)
-        position = 1.0 + 0.6 / (1.0 + 0.25 * sentence.index) + (0.1 if sentence.index >= 0.9 * last else 0.0)
+        position = 1.0 + 0.8 / (1.0 + 0.1 * place) + (0.1 if place >= 0.9 * total else 0.0)
+        if _PURPOSE.search(sentence.text):
+            position += 0.4
         if self._lead <= sentence.block < self._lead + _ABSTRACT_BLOCKS:
             position += 1.0
         lowered = sentence.text.lower()
@@ -163,9 +174,12 @@ def _prose_likeness(sentence: Sentence, words: int) -> float:
     elif length > most:
         factor *= max(0.4, most / length)
     if not sentence.closed:
-        factor *= 0.6
-    if text[:1].islower():
-        factor *= 0.5
+        # A sentence that a column or a page cut off.
+        factor *= 0.35 if sentence.prose else 0.6
+    if text[:1].islower() or text[:1] in ",;:.)-/*":
+        factor *= 0.4
+    if words and sum(len(word) == 1 for word in text.split(" ")) > 0.2 * length + 1 and " " in text:
+        factor *= 0.4
     if _NOISE.search(text):
         factor *= 0.3
     if _DANGLING.match(text):
@@ -193,7 +207,7 @@ def _abstract_block(blocks: list[Block]) -> int:
 
 
 def _joined(chosen: list[_Scored]) -> str:
-    """Return the sentences as one text, a full stop where one does not end with a mark."""
+    """Return the sentences as one text, an ellipsis where one was cut off."""
     parts = [
         one.sentence.text if one.sentence.closed else one.sentence.text.rstrip(" ,;:") + "." for one in chosen
     ]

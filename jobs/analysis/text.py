@@ -25,7 +25,9 @@ _SPACES = re.compile(r"[ \t\u00a0\u2000-\u200a\u202f\u3000]+")
 _HYPHENATED = re.compile(r"(?<=[^\W\d_][^\W\d_])-\n[ \t]{0,20}(?=[a-zà-ÿ]{2})")
 _LIGATURES = str.maketrans({"ﬁ": "fi", "ﬂ": "fl", "ﬀ": "ff", "ﬃ": "ffi", "ﬄ": "ffl"})
 
-_LINK = re.compile(r"!?\[([^\[\]\n]{0,300})\]\([^()\n]{0,600}\)")
+_LINK = re.compile(r"!?\[(\[?[^\[\]\n]{0,300}\]?)\]\(((?:[^()\n]|\([^()\n]{0,200}\)){0,600})\)")
+_CITATION = re.compile(r"\[?(?:\d{1,4}|[a-z]|note \d{1,3}|edit|citation needed)\]?")
+_XML_TAG = re.compile(r"<[^<>]{0,2000}>")
 _TAG = re.compile(r"</?[a-zA-Z][^<>\n]{0,200}>|<!--[^<>\n]{0,200}-->")
 _EMPHASIS = re.compile(r"\*\*|__|``?|~~")
 _LINE_MARK = re.compile(r"^(?:#{1,6} |> ?|[*+•·▪◦‣●○–—-] |\d{1,3}[.)] |\(?[a-z]\) )")
@@ -149,11 +151,23 @@ def words_of(text: str) -> list[str]:
 def strip_markup(line: str) -> str:
     """Return one line without Markdown, HTML tags and list marks."""
     if "](" in line:
-        line = _LINK.sub(r"\1", line)
+        line = _LINK.sub(_link_text, line)
     if "<" in line:
         line = _TAG.sub(" ", line)
     line = _EMPHASIS.sub("", line)
     return _SPACES.sub(" ", _LINE_MARK.sub("", line.strip())).strip()
+
+
+def strip_tags(text: str) -> str:
+    """Return the text without tags when it is XML or HTML source, else as it is."""
+    return _XML_TAG.sub("\n", text) if text.lstrip()[:1] == "<" else text
+
+
+def _link_text(match: re.Match[str]) -> str:
+    """Return a link's text, nothing for a citation mark that leads to a note on the same page."""
+    if match[2].startswith("#") and _CITATION.fullmatch(match[1]):
+        return ""
+    return match[1]
 
 
 def _full_line_length(lines: list[str]) -> int:
@@ -222,6 +236,9 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     if not match.group().startswith("."):
         return True
     if following[:1].islower():
+        return False
+    said = text[start : match.end()]
+    if len(said) < 300 and said.count("(") > said.count(")"):
         return False
     return _ABBREVIATION.search(text[max(start, match.start() - 8) : match.start()]) is None
 

@@ -13,7 +13,8 @@ _SUBJECT = re.compile(
 )
 _PLACEHOLDER = re.compile(
     r"^(?:untitled|document\d*|slide \d+|powerpoint presentation|microsoft word.*|title|sheet\d*"
-    r"|book\d*|page \d+|contents|table of contents|abstract|\[?image.*|no title|none|null|new document)$",
+    r"|book\d*|page \d+|contents|table of contents|abstract|\[?image.*|no title|none|null|new document"
+    r"|paper title.*|(?:chapter|part|section|book) [ivxlc\d]{1,6}|copyright .*|licensed .*|rss|html|xml)$",
     re.IGNORECASE,
 )
 _FILE_NAME = re.compile(
@@ -22,13 +23,14 @@ _FILE_NAME = re.compile(
 _LABEL = re.compile(r"^[^:]{1,25}: |@|https?://|\d{3,}[-/.]\d|^\d+$|^page \d", re.IGNORECASE)
 
 
-def find_title(stated: str | None, markdown: str, blocks: list[Block]) -> str | None:
+def find_title(stated: str | None, markdown: str, blocks: list[Block], filename: str = "") -> str | None:
     """Return the document's title.
 
     Args:
         stated: what the file's own properties say.
         markdown: cleaned Markdown, or the plain text where there is none.
         blocks: the text's blocks.
+        filename: the name at upload; a stated title that only repeats it says nothing.
 
     Returns:
         The stated title unless it is a placeholder or a file name; else a mail's subject, the
@@ -37,6 +39,8 @@ def find_title(stated: str | None, markdown: str, blocks: list[Block]) -> str | 
     head = markdown[:4000]
     subject = _SUBJECT.search(head[:2000])
     heading = _HEADING.search(head)
+    if stated and stated.strip().casefold() in (filename.casefold(), filename.rpartition(".")[0].casefold()):
+        stated = None
     guesses = (
         stated,
         subject[1] if subject else None,

@@ -45,25 +45,41 @@ def extract(
             kind, or reached a limit. ``code`` is one of ``FaultCode``.
         Transient: the machine could not start the reader or is out of disk.
     """
-    media_type = mt.OCTET_STREAM
+    head = _head(path)
+    media_type = sniff(head, path, filename)
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-        media_type = sniff(head, path, filename)
         readers = _choose(head, media_type, filename)
-        return _try_readers(readers, path, filename, media_type, limits, on_progress or _ignore)
+        tell = _Forward(on_progress)
+        extraction = _try_readers(readers, path, filename, media_type, limits, tell)
     except Fault as fault:
         expected = _expected(media_type, filename)
         limits_text = (f"{limits.memory_bytes / GIB:g} GB", f"{limits.wall_seconds:g} s")
         raise as_error(
             fault, media_type=media_type, expected=expected, limits_text=limits_text
         ) from fault.__cause__
+    tell(1.0)
+    return extraction
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
     except OSError as error:
         raise Transient("The stored file could not be opened.", code="environment") from error
 
 
-def _ignore(_share: float) -> None:
-    """Take progress that nobody wants."""
+class _Forward:
+    """Passes progress on so that it never goes backwards, although each reader starts at 0."""
+
+    def __init__(self, on_progress: Callable[[float], None] | None) -> None:
+        self._on_progress = on_progress
+        self._share = 0.0
+
+    def __call__(self, share: float) -> None:
+        self._share = max(self._share, share)
+        if self._on_progress is not None:
+            self._on_progress(self._share)
 
 
 def _expected(media_type: str, filename: str) -> str:

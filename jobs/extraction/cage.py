@@ -233,13 +233,18 @@ def _read_result(scratch: Path, ending: _Ending, limits: Limits) -> dict[str, JS
         descriptor = os.open(scratch / RESULT_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             data = file.read(limits.result_bytes + 1)
-        value = json.loads(data) if len(data) <= limits.result_bytes else None
+        value = json.loads(data, parse_constant=_refuse) if len(data) <= limits.result_bytes else None
     except (OSError, ValueError, RecursionError) as error:
         note = type(error).__name__
         raise Fault(FaultCode.READER_CRASHED, detail="no valid result", note=note) from error
     if not isinstance(value, dict):
         raise Fault(FaultCode.READER_CRASHED, detail="no valid result")
     return value
+
+
+def _refuse(constant: str) -> None:
+    """Reject ``NaN`` and ``Infinity``, which are no JSON and which databases refuse."""
+    raise ValueError(constant)
 
 
 def _fault_of_exit(ending: _Ending, limits: Limits) -> Fault:

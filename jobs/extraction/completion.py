@@ -45,12 +45,9 @@ def complete(reading: Reading, source: Source) -> Extraction:
 
 
 def _cut(text: str, limit: int, warnings: list[str]) -> str:
-    # A zero character is no text, and databases refuse it.
-    clean = text.replace("\x00", "")
-    if len(clean) <= limit:
-        return clean
-    warnings.append(f"Only the first {limit:,} characters were kept.")
-    return clean[:limit]
+    if len(text) > limit:
+        warnings.append(f"Only the first {limit:,} characters were kept.")
+    return text[:limit]
 
 
 def _first_pages(pages: list[str], limit: int) -> list[str]:
@@ -59,5 +56,5 @@ def _first_pages(pages: list[str], limit: int) -> list[str]:
         limit -= len(page)
         if limit < 0:
             break
-        kept.append(page.replace("\x00", ""))
+        kept.append(page)
     return kept

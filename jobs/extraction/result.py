@@ -110,7 +110,12 @@ def _text(value: Mapping[str, JSON], key: str) -> str:
     found = value.get(key)
     if not isinstance(found, str):
         raise ValueError(f"{key} is not a string")  # noqa: TRY004 - one error for all bad shapes
-    return found
+    return _storable(found)
+
+
+def _storable(text: str) -> str:
+    """Drop what databases refuse in a text: zero characters and halves of surrogate pairs."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _optional_text(value: Mapping[str, JSON], key: str) -> str | None:
@@ -130,11 +135,22 @@ def _object(value: Mapping[str, JSON], key: str) -> dict[str, JSON]:
     found = value.get(key)
     if not isinstance(found, dict):
         raise ValueError(f"{key} is not an object")  # noqa: TRY004 - one error for all bad shapes
-    return found
+    return {_storable(name): _flat(item, key) for name, item in found.items()}
+
+
+def _flat(value: JSON, key: str) -> JSON:
+    """Return a scalar or a list of scalars; readers produce nothing deeper."""
+    if isinstance(value, str):
+        return _storable(value)
+    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
+        return [_flat(item, key) for item in value]
+    if isinstance(value, list | dict):
+        raise ValueError(f"{key} is not flat")  # noqa: TRY004 - one error for all bad shapes
+    return value
 
 
 def _texts(value: Mapping[str, JSON], key: str) -> list[str]:
     found = value.get(key)
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise ValueError(f"{key} is not a list of strings")
-    return cast("list[str]", found)
+    return [_storable(str(item)) for item in found]

@@ -1,6 +1,8 @@
 import gzip
 import io
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -44,9 +46,8 @@ def pdf(pages, *, title="Quarterly report"):
     start = out.tell()
     out.write(f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n".encode())
     out.write("".join(f"{offset:010} 00000 n \n" for offset in offsets).encode())
-    out.write(
-        f"trailer<</Size {len(objects) + 1}/Root 1 0 R/Info {len(objects)} 0 R>>\nstartxref\n{start}\n%%EOF".encode()
-    )
+    count = len(objects)
+    out.write(f"trailer<</Size {count + 1}/Root 1 0 R/Info {count} 0 R>>\nstartxref\n{start}\n%%EOF".encode())
     return out.getvalue()
 
 
@@ -202,18 +203,16 @@ def test_a_file_that_is_gone_is_the_machine_s_fault(tmp_path):
 
 
 def test_no_engine_is_imported_by_the_parent():
+    heavy = (
+        "liteparse xberg tesserocr pypdfium2 pypdf PIL pillow_heif py3langid numpy charset_normalizer "
+        "sqlalchemy redis rq flask structlog"
+    )
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import jobs.extraction;"
-        "bad = {'liteparse','xberg','tesserocr','pypdfium2','pypdf','PIL','pillow_heif','py3langid','numpy',"
-        "'charset_normalizer','sqlalchemy','redis','flask','structlog'} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
+        "import sys; sys.path.insert(0, sys.argv[1]); import jobs.extraction; "
+        f"sys.exit(' '.join(set({heavy!r}.split()) & set(sys.modules)) or 0)"
     )
-    import subprocess
-    import sys
-
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code, str(cage.PROJECT_ROOT)], check=False, capture_output=True
-    )
-    assert done.stderr == b""
+    command = [sys.executable, "-I", "-c", code, str(cage.PROJECT_ROOT)]
+    assert subprocess.run(command, check=False, capture_output=True).stderr == b""
 
 
 def test_an_archive_lists_its_files_and_shows_their_text(tmp_path):

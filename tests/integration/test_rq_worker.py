@@ -20,7 +20,6 @@ from tests.support.processes import ROOT
 from tests.support.servers import wait_until
 from tests.support.worker_program import COMMAND
 
-
 # For what has nothing to do with the database.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

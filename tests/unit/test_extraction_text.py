@@ -2,9 +2,8 @@ import importlib.util
 
 import pytest
 
-from jobs.extraction import ENGINE_VERSION, Extraction, Limits
+from jobs.extraction import ENGINE_VERSION, Extraction, Limits, registry
 from jobs.extraction import media_types as mt
-from jobs.extraction import registry
 from jobs.extraction.dates import iso
 from jobs.extraction.decoding import decode, decode_html, html_title
 from jobs.extraction.faults import Fault, FaultCode, as_error

@@ -110,7 +110,7 @@ def _markdown_of(page: liteparse.ParsedPage) -> str:
         # The Markdown of an empty page is an empty code block.
         return ""
     if _letters(page.markdown) >= _KEPT_SHARE * letters:
-        return page.markdown
+        return str(page.markdown)
     return escape("\n".join(line.strip() for line in page.text.splitlines()))
 
 
