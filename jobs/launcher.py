@@ -35,6 +35,8 @@ log = structlog.get_logger()
 
 ROOT = Path(__file__).resolve().parent.parent
 HEALTHY_SECONDS = 60.0
+# How long the processes of a launcher that was killed may take to end.
+ORPHANS_END_SECONDS = 10.0
 
 
 def main() -> int:
@@ -67,8 +69,8 @@ def run(settings: Settings) -> int:
         ConfigurationError: it cannot start; the message says why and what to do.
     """
     prepare_data_dir(settings)
-    with only_launcher(settings), contextlib.ExitStack() as cleanups:
-        check_port_is_free(settings.host, settings.port)
+    with only_launcher(settings) as last_was_killed, contextlib.ExitStack() as cleanups:
+        check_port_is_free(settings.host, settings.port, ORPHANS_END_SECONDS if last_was_killed else 0.0)
         server = _start_redis(settings, cleanups)
         link = _prepare_database(settings)
         manager = _make_manager(settings)
@@ -83,8 +85,11 @@ def run(settings: Settings) -> int:
 
 
 @contextlib.contextmanager
-def only_launcher(settings: Settings) -> Iterator[None]:
+def only_launcher(settings: Settings) -> Iterator[bool]:
     """Hold the data folder's launcher lock.
+
+    Yields:
+        Whether the launcher before this one was killed; its processes may still be ending.
 
     Raises:
         ConfigurationError: another launcher holds it.
@@ -100,10 +105,15 @@ def only_launcher(settings: Settings) -> Iterator[None]:
                 f"Document Queue Service already runs on {settings.data_dir}: {where}. "
                 "Use that one, stop it, or set DATA_DIR to another folder."
             ) from error
+        file.seek(0)
+        last_was_killed = bool(file.read())
         file.truncate(0)
         file.write(f"{address(settings)} (process {os.getpid()})\n")
         file.flush()
-        yield
+        try:
+            yield last_was_killed
+        finally:
+            file.truncate(0)
 
 
 def address(settings: Settings) -> str:
@@ -112,12 +122,27 @@ def address(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def check_port_is_free(host: str, port: int) -> None:
+def check_port_is_free(host: str, port: int, wait_seconds: float = 0.0) -> None:
     """Try to listen where the web process will.
+
+    Args:
+        host: the address.
+        port: the port.
+        wait_seconds: how long to wait for somebody else to give it up.
 
     Raises:
         ConfigurationError: the port is taken, or may not be used; or the host is not this machine's.
     """
+    deadline = time.monotonic() + wait_seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConfigurationError):
+            _try_port(host, port)
+            return
+        time.sleep(0.1)
+    _try_port(host, port)
+
+
+def _try_port(host: str, port: int) -> None:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -65,6 +65,7 @@ class DocumentWorker(Worker):
         self._parent_pid = os.getppid()
         self._raised: type[BaseException] | None = None
         self._being_stopped = False
+        self._redis_was_away = False
         super().__init__(
             [settings.queue_name],
             name=name,
@@ -172,7 +173,10 @@ class DocumentWorker(Worker):
         try:
             yield
         except _REDIS_AWAY as error:
-            log.warning("redis_away", worker=self.name, error=str(error))
+            # Said once for each time that it goes away; the next heartbeat that lands resets it.
+            if not self._redis_was_away:
+                log.warning("redis_away", worker=self.name, error=str(error))
+            self._redis_was_away = True
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
@@ -266,6 +270,7 @@ class DocumentWorker(Worker):
             super().heartbeat(timeout, own)
             worker_registration.register(self, own)
             was_forgotten = own.execute()[0] == 1
+            self._redis_was_away = False
             if was_forgotten and self.birth_date is not None:
                 own.hset(self.key, mapping={**self.serialize(), "state": self.get_state()})
                 own.execute()

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from types import FrameType
@@ -111,7 +112,10 @@ class KeptProcess(Process):  # type: ignore[misc]  # honcho is not typed
         stream.close()
 
     def _end_when_told(self) -> None:
-        self.stopping.wait()
+        while not self.stopping.wait(1.0):
+            # Where the kernel does not tell.
+            if os.getppid() != self.manager_pid:
+                self.stopping.set()
         for death_signal, seconds in (
             (signal.SIGTERM, ASK_AGAIN_AFTER_SECONDS),
             (signal.SIGTERM, KILL_AFTER_SECONDS - ASK_AGAIN_AFTER_SECONDS),
@@ -140,8 +144,11 @@ class RestartingManager(Manager):  # type: ignore[misc]  # honcho is not typed
     def __init__(self, printer: Any = None) -> None:
         super().__init__(printer)
         self._process_ctor = KeptProcess
-        self._stopping = multiprocessing.Event()
-        self._killing = multiprocessing.Event()
+        # Never through a fork server: a keeper's parent must be this process. A fork is safe on Linux only.
+        self._context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self.events = self._context.Queue()
+        self._stopping = self._context.Event()
+        self._killing = self._context.Event()
         self._first_signal_at = 0.0
         self._signalled_twice = False
 
@@ -157,7 +164,11 @@ class RestartingManager(Manager):  # type: ignore[misc]  # honcho is not typed
         """Start every process. To be called before this program has threads."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        self._start()
+        for name, kept in self._processes.items():
+            kept["process"] = self._context.Process(
+                name=name, target=kept["obj"].run, args=(self.events, True)
+            )
+            kept["process"].start()
 
     def loop(self) -> None:
         """Print what the processes say until all have ended, which is after :meth:`terminate`."""

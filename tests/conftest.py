@@ -48,7 +48,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     # Called in the controller too when the tests are spread over several processes.
     if report.skipped and not hasattr(report, "wasxfail"):
-        _skips.append(f"{report.nodeid}: {report.longrepr[2] if report.longrepr else ''}")
+        _skips.append(f"{report.nodeid}: {report.longreprtext}")
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    # A whole module that skips itself.
+    if report.skipped:
+        _skips.append(f"{report.nodeid}: {report.longreprtext}")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

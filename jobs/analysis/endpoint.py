@@ -112,13 +112,16 @@ class Endpoint:
             follow_redirects=False,
             event_hooks={"response": [_bound_response]},
         )
-        return openai.AsyncOpenAI(
+        client = openai.AsyncOpenAI(
             base_url=self._base_url,
             api_key=self._api_key,
             max_retries=0,
             http_client=http_client,
             default_headers={"Accept-Encoding": "identity"},
         )
+        # The SDK takes these from the environment; here only the settings decide what is sent.
+        client.organization = client.project = client.admin_api_key = None
+        return client
 
     async def ask(self, client: openai.AsyncOpenAI, messages: list[Message], *, max_tokens: int) -> Reply:
         """Ask once, stepping down from request fields that the endpoint refuses.

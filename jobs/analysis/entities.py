@@ -57,7 +57,7 @@ _DAY_FIRST = re.compile(
 _MONTH_FIRST = re.compile(rf"\b({_MONTH}) ({_DAY})(?:st|nd|rd|th)?,? ({_YEAR})", re.IGNORECASE)
 _CJK_DATE = re.compile(rf"({_YEAR}) ?年 ?(\d{{1,2}}) ?月 ?(\d{{1,2}}) ?日")
 _PHONE = re.compile(
-    r"(?<![\w.+/-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,5}\)[ .-]?)?\d{2,5}(?:[ .-]\d{2,5}){1,4}(?![\w/-])"
+    r"(?<![\w.+/-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,5}\)[ .-]?)?\d{2,5}(?:[ .-]\d{2,8}){1,4}(?![\w/-])"
 )
 _PHONE_LABEL = re.compile(
     r"(?:tel|phone|fax|mobile|cell|téléphone|telefon|telephone|call|h/p|hp)\b[^\d+(\n]{0,12}$", re.IGNORECASE

@@ -8,6 +8,7 @@ score grows with its frequency, an early first place, how often it stands whole,
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
 from collections import Counter
@@ -136,7 +137,10 @@ def _forget_rare(candidates: dict[str, _Candidate]) -> None:
 
 def _score(phrase: str, candidate: _Candidate, length: int) -> float:
     """Return how well the phrase tells the text's topic; any positive number."""
-    words = phrase.count(" ") + 1
+    parts = phrase.split(" ")
+    words = len(parts)
+    if len(set(parts)) < words:
+        return 0.0
     if words == 1 and len(phrase) < 3 and not candidate.spellings.most_common(1)[0][0].isupper():
         return 0.0
     frequency = math.log2(1 + candidate.count)
@@ -176,8 +180,32 @@ def _singular(phrase: str) -> str:
 
 def _unspaced_keyphrases(sentences: Iterable[Sentence], limit: int) -> list[str]:
     """Return runs of 2 to 6 characters that come back, the best first."""
-    counts: Counter[str] = Counter()
-    first: dict[str, int] = {}
+    grams, length = _count_grams(sentences)
+    least = 2 if length > 60 else 1
+    scored = {
+        gram: count * math.sqrt(len(gram)) * (1.0 + 1.0 / (1.0 + 8.0 * first / max(length, 100)))
+        for gram, (count, first) in grams.items()
+        if count >= least
+    }
+    chosen: list[str] = []
+    for gram in heapq.nsmallest(50 * limit, scored, key=lambda entry: (-scored[entry], entry)):
+        count = grams[gram][0]
+        if any(gram in other and count < 2 * grams[other][0] for other in chosen):
+            continue
+        shorter = [other for other in chosen if other in gram]
+        if any(count >= 0.7 * grams[other][0] for other in shorter):
+            chosen = [other for other in chosen if other not in shorter]
+        elif shorter or any(_shifted(gram, other) for other in chosen):
+            continue
+        chosen.append(gram)
+        if len(chosen) == limit:
+            break
+    return chosen
+
+
+def _count_grams(sentences: Iterable[Sentence]) -> tuple[dict[str, tuple[int, int]], int]:
+    """Return each run's count and first place, and the number of characters seen."""
+    grams: dict[str, tuple[int, int]] = {}
     position = 0
     for sentence in sentences:
         for run in UNSPACED_RUN.findall(sentence.text):
@@ -185,31 +213,21 @@ def _unspaced_keyphrases(sentences: Iterable[Sentence], limit: int) -> list[str]
                 for size in range(2, 7):
                     for start in range(len(piece) - size + 1):
                         gram = piece[start : start + size]
-                        counts[gram] += 1
-                        first.setdefault(gram, position)
+                        count, first = grams.get(gram, (0, position))
+                        grams[gram] = (count + 1, first)
             position += len(run)
-        if len(counts) > 4 * _MAX_CANDIDATES:
-            counts = Counter({gram: count for gram, count in counts.items() if count > 1})
-    least = 2 if position > 60 else 1
-    scored = {
-        gram: count * math.sqrt(len(gram)) * (1.0 + 1.0 / (1.0 + 8.0 * first[gram] / max(position, 100)))
-        for gram, count in counts.items()
-        if count >= least
-    }
-    chosen: list[str] = []
-    for gram in sorted(scored, key=lambda entry: (-scored[entry], entry))[: 50 * limit]:
-        longer = [other for other in chosen if gram in other]
-        if any(counts[gram] < 2 * counts[other] for other in longer):
-            continue
-        shorter = [other for other in chosen if other in gram]
-        if any(counts[gram] >= 0.7 * counts[other] for other in shorter):
-            chosen = [other for other in chosen if other not in shorter]
-        elif shorter:
-            continue
-        chosen.append(gram)
-        if len(chosen) == limit:
-            break
-    return chosen
+        least = 2
+        while len(grams) > 2 * _MAX_CANDIDATES:
+            grams = {gram: seen for gram, seen in grams.items() if seen[0] >= least}
+            least += 1
+    return grams, position
+
+
+def _shifted(gram: str, other: str) -> bool:
+    """Return whether one run of characters is largely the other, begun elsewhere."""
+    least = max(2, min(len(gram), len(other)) // 2)
+    ends = range(least, min(len(gram), len(other)) + 1)
+    return any(other.endswith(gram[:size]) or gram.endswith(other[:size]) for size in ends)
 
 
 def _pieces(run: str) -> Iterator[str]:

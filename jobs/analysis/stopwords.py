@@ -28,8 +28,9 @@ saw say says second see seem seems seen several shall she should shouldn't show 
 small so some someone something sometimes soon still such take taken takes taking than that that's the their
 theirs them themselves then there thereby therefore therein these they thing things this those though three
 through throughout thus to today together told too took toward towards two typically under unless unlike
-until up upon us 
-et al don doesn i'm i've i'll it'll you're you'll we're we've they're there's what's let's who's
+until up upon us
+million billion et al don doesn i'm i've i'll it'll you're you'll we're we've they're there's
+what's let's who's
 use used useful uses using usually various very via was wasn't way ways we well went were
 weren't what whatever when where whereas wherein whether which while who whole whom whose why will with
 within without won't would wouldn't yes yet you your yours yourself yourselves

@@ -23,17 +23,19 @@ _ABSTRACT = re.compile(
     r"^\W{0,6}(?:abstract|summary|executive summary|zusammenfassung|résumé|resumen)\b", re.IGNORECASE
 )
 _ABSTRACT_BLOCKS = 3
-_MUCH_CODE = 4
-_CODE = re.compile(r"[{}=;]")
+_MUCH_CODE = 3
+_CODE = re.compile(r"[{}=;]|\w\(|/\*|\*/|\w\.\w{2,20}\(")
 _PURPOSE = re.compile(
-    r"\b(?:this|the present) (?:paper|article|report|document|publication|study|guide|manual|book|agreement|letter"
-    r"|policy|chapter|thesis|memo|note|proposal|work)\b|\bin this (?:paper|article|report|study|guide|work)\b"
+    r"\b(?:this|the present) (?:paper|article|report|document|publication|study|guide|manual|book"
+    r"|agreement|letter|policy|chapter|thesis|memo|note|proposal|work)\b"
+    r"|\bin this (?:paper|article|report|study|guide|work)\b"
     r"|\bwe (?:present|propose|introduce|describe)\b|\bthe (?:purpose|aim|goal|objective)s? of\b",
     re.IGNORECASE,
 )
 _NOISE = re.compile(r"https?://|www\.|@|\.{4,}|_{3,}|\|", re.IGNORECASE)
 _DANGLING = re.compile(
-    r"^(?:however|but|and|or|so|thus|therefore|hence|also|moreover|furthermore|this|these|those|it|he|she|they|such|here|then)\b",
+    r"^(?:however|but|and|or|so|thus|therefore|hence|also|moreover|furthermore|this|these|those|it"
+    r"|he|she|they|such|here|then)\b",
     re.IGNORECASE,
 )
 
@@ -163,6 +165,11 @@ def _readable(sentences: list[Sentence]) -> list[Sentence]:
     return opening + middle[::step] + closing
 
 
+def reads_like_code(text: str) -> bool:
+    """Return whether a sentence is made of statements rather than of words."""
+    return len(_CODE.findall(text)) >= _MUCH_CODE
+
+
 def _prose_likeness(sentence: Sentence, words: int) -> float:
     """Return a factor from 0.05 to 1.0: whole, plain sentences of a usual length get 1.0."""
     text = sentence.text
@@ -180,8 +187,10 @@ def _prose_likeness(sentence: Sentence, words: int) -> float:
         factor *= 0.4
     if words and sum(len(word) == 1 for word in text.split(" ")) > 0.2 * length + 1 and " " in text:
         factor *= 0.4
-    if _NOISE.search(text):
+    if _NOISE.search(text) or text.isupper():
         factor *= 0.3
+    if "=" in text:
+        factor *= 0.5
     if _DANGLING.match(text):
         factor *= 0.75
     odd = sum(not (character.isalpha() or character.isspace()) for character in text)

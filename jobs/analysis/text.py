@@ -15,6 +15,7 @@ from dataclasses import dataclass
 MAX_CHARACTERS = 1_000_000
 MAX_SENTENCE_CHARACTERS = 700
 MAX_WORD_CHARACTERS = 50
+_MAX_BRACKETED = 300
 
 _WORD = re.compile(r"[^\W_][\w'’&./+-]*")
 
@@ -237,10 +238,14 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
         return True
     if following[:1].islower():
         return False
-    said = text[start : match.end()]
-    if len(said) < 300 and said.count("(") > said.count(")"):
+    if match.end() - start < _MAX_BRACKETED and _is_bracketed(text[start : match.end()]):
         return False
     return _ABBREVIATION.search(text[max(start, match.start() - 8) : match.start()]) is None
+
+
+def _is_bracketed(said: str) -> bool:
+    """Return whether a bracket is still open at the end."""
+    return said.count("(") > said.count(")")
 
 
 def _bounded(sentence: str) -> Iterator[str]:

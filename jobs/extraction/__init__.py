@@ -2,19 +2,20 @@
 
 The parts, and who imports whom (an arrow points at what is imported)::
 
-    parent process                             child process (engines are imported only here)
+    the caller's process                       the child (engines are imported only here)
 
-    __init__ ──> attempts ──> cage ─ ─ starts ─ ─> child ──> confine
-                  │   │                             │
-                  │   └──> faults <─────────────────┤
-                  ├──────> registry                 └──> readers/* ──> reading
-                  ├──────> sniffing ──> containers             │
-                  └──────> result, versions                    └──> markdown, decoding, ocr, language
+    attempts ──> cage ─ ─ ─ ─ starts ─ ─ ─ ─> child ──> confine
+       │          └──> memory                   ├──> completion ──> language, markdown
+       ├──> registry                            └──> readers/* ──> reading, markdown, dates,
+       └──> sniffing ──> containers                                decoding, pages, ocr, iwa
+
+    both sides: result, faults, versions, media_types, decoding
 
 ``attempts`` picks the readers for a media type and tries them in order; ``cage`` runs one reader
-in a fresh process under limits; ``child`` is the program in that process. A new format is one
-module in ``readers`` and one line in ``registry``. This package knows no database, no queue and
-no web framework: it imports ``jobs.errors`` and ``jobs.model`` only.
+in a fresh process under limits; ``child`` is the program in that process, and ``confine`` is its
+first step. A new format is one module in ``readers`` and one line in ``registry``. This package
+knows no database, no queue and no web framework: it imports ``jobs.errors`` and ``jobs.model``
+only.
 """
 
 from __future__ import annotations

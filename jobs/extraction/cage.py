@@ -1,7 +1,8 @@
 """Run one reader in a process of its own, watch its time and memory, and leave nothing behind.
 
 The child gets an empty environment, no descriptor but the progress pipe, its own session and an
-empty scratch folder. Its result is a file in that folder, read back as untrusted JSON.
+empty scratch folder. Its result is a file in that folder, read back as untrusted JSON. It dies
+with the thread that started it, so ``run`` belongs into a thread that outlives the call.
 """
 
 from __future__ import annotations

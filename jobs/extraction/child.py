@@ -75,7 +75,7 @@ def _code_of(error: BaseException) -> FaultCode:
         return error.code
     if isinstance(error, MemoryError):
         return FaultCode.LIMIT_MEMORY
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMFILE}:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return FaultCode.ENVIRONMENT
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return FaultCode.LIMIT_OUTPUT

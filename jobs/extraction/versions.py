@@ -22,16 +22,11 @@ _PACKAGES = (
 )
 
 
-def _version(package: str) -> str:
+def _named(package: str) -> str:
     try:
-        return metadata.version(package)
+        return f"{package}-{metadata.version(package)}"
     except metadata.PackageNotFoundError:
-        return "none"
+        return f"{package}-none"
 
 
-def version_of(package: str) -> str:
-    """Name one package with its installed version, such as ``liteparse-2.18.0``."""
-    return f"{package}-{_version(package)}"
-
-
-ENGINE_VERSION = "+".join([str(OWN_REVISION), *(version_of(package) for package in _PACKAGES)])
+ENGINE_VERSION = "+".join([str(OWN_REVISION), *map(_named, _PACKAGES)])

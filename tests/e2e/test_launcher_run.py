@@ -136,6 +136,16 @@ def test_nothing_lingers_when_the_launcher_is_killed(launch):
     wait_until(lambda: not launch.left(), 15, "the end of every process")
 
 
+def test_a_launcher_may_follow_a_killed_one_at_once(launch):
+    port = str(free_port())
+    process, output = launch(PORT=port)
+    wait_until(lambda: links(output()), 20)
+    process.kill()
+    process.wait()
+    _, second = launch(PORT=port)
+    wait_until(lambda: links(second()), 20)
+
+
 def test_a_second_launcher_on_the_same_folder_says_so_in_one_line(launch):
     _, output = launch()
     wait_until(lambda: links(output()), 20)

@@ -79,6 +79,13 @@ def test_request_carries_schema_fence_and_no_tools() -> None:
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
+def test_the_environment_adds_nothing_to_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, "from-environment")
+    _, server = analyze("ok")
+    assert "from-environment" not in str(server.headers)
+
+
 def test_missing_usage_is_estimated_and_marked() -> None:
     analysis, _ = analyze("ok_no_usage")
     assert analysis.usage is not None

@@ -91,6 +91,9 @@ def test_typical_documents():
     assert "佐藤太郎" in read["test_mskanji.csv"].text
     assert read["fake-email-utf-16.eml"].metadata["from"] == "Matthew Robinson <mrobinson@unstructured.io>"
     assert "Die schöne Frau" in read["fake-html-cp1252.html"].text
+    assert read["testPages2013.pages"].text.startswith("Sample pages document")
+    assert "Test running" in read["testKeynote2018.key"].text
+    assert len(read["2206.01062.tif"].text) > 8000
     assert read["aif.ru.health.xml"].language == "ru"
     assert read["_ude_euc1.txt"].language == "ko"
 

@@ -299,6 +299,19 @@ def test_a_heartbeat_survives_redis_and_database_being_away(valkey_only, valkey)
     worker.check_for_suspension(burst=False)
 
 
+def test_no_connection_is_left_with_a_time_limit_shorter_than_the_wait_for_a_job(monkeypatch, valkey_only):
+    limits = []
+
+    def look(worker, **_):
+        pool = worker.connection.connection_pool
+        limits.extend(connection.socket_timeout for connection in pool._available_connections)
+
+    monkeypatch.setattr(DocumentWorker, "work", look)
+    rq_worker.run_worker(valkey_only, "w")
+    assert limits
+    assert min(limits) > 10
+
+
 def test_a_failing_maintenance_leaves_no_lock_behind(monkeypatch, valkey_only, redis_client_of):
     worker = DocumentWorker(valkey_only, "w", worker_connection(valkey_only))
     job = worker.queues[0].enqueue(PROCESS, "d", "i", job_id="poison")

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (Chinese marks are meant)
 """The parts of the analysis, each by itself."""
 
 from __future__ import annotations

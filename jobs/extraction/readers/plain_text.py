@@ -6,7 +6,6 @@ from jobs.extraction import media_types as mt
 from jobs.extraction.decoding import decode
 from jobs.extraction.markdown import escape, fence, to_plain
 from jobs.extraction.reading import Reading, Source
-from jobs.extraction.versions import version_of
 
 # At most this many bytes per character kept can matter, whatever the encoding.
 _BYTES_PER_CHAR = 4
@@ -20,7 +19,7 @@ def read(source: Source) -> Reading:
     return Reading(
         markdown=markdown,
         text=plain,
-        engine=version_of("charset-normalizer").rpartition("-")[0],
+        engine="text",
         metadata={"encoding": encoding, "line_count": text.count("\n") + bool(text)},
         warnings=warnings,
     )

@@ -1,0 +1,240 @@
+"""A Hypothesis state machine over the real service: claims, crashes, zombies, people, in any order.
+
+The model knows which token is the right one; every call with any other token must change nothing.
+The same machine over a service without the fence must fail: that shows that it bites.
+"""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from jobs.errors import AlreadyQueued, IllegalTransition, LeaseLost
+from jobs.ids import new_id
+from jobs.model import Artifact, Completed, Failed, Released, Snoozed, Status
+from jobs.queue_service import DocumentQueueService
+from jobs.tables import attempts, events, queue_items, results
+from tests.support.items import add_document, expire_lease, make_due
+
+
+class WithoutFence(DocumentQueueService):
+    """What most queues do: guard by id and state, not by attempt."""
+
+    def _token(self, lease):
+        return (queue_items.c.id == lease.item.id, queue_items.c.status == Status.IN_PROGRESS)
+
+
+def machine_for(service, engine, settings):
+    class QueueMachine(RuleBasedStateMachine):
+        items = Bundle("items")
+        leases = Bundle("leases")
+
+        def __init__(self):
+            super().__init__()
+            with engine.begin() as connection:
+                for table in (results, attempts, events, queue_items):
+                    connection.execute(sa.delete(table))
+            self.holder = {}
+            self.attempt = {}
+            self.accepted = 0
+            self.purged_before = service.get_queue_stats()["purged"]
+
+        def status(self, item_id):
+            with engine.connect() as connection:
+                return connection.execute(
+                    sa.select(queue_items.c.status).where(queue_items.c.id == item_id)
+                ).scalar()
+
+        @rule(target=items)
+        def enqueue(self):
+            item = service.enqueue(add_document(engine, settings))
+            self.accepted += 1
+            self.holder[item.id] = None
+            self.attempt[item.id] = 0
+            return item
+
+        @rule(target=leases, item=items)
+        def claim(self, item):
+            make_due(engine, item.id)
+            expected = self.status(item.id) == Status.PENDING
+            lease = service.claim(item.id, f"worker-{new_id()}")
+            assert (lease is not None) == expected
+            if lease is None:
+                return multiple()
+            assert lease.attempt == self.attempt[item.id] + 1, "attempt numbers only grow"
+            self.attempt[item.id] = lease.attempt
+            self.holder[item.id] = lease
+            return lease
+
+        @rule(lease=leases, progress=st.floats(0, 1))
+        def renew(self, lease, progress):
+            self.with_token(
+                lease, lambda: service.renew(lease, stage="extract", progress=progress), ends=False
+            )
+
+        @rule(lease=leases)
+        def checkpoint(self, lease):
+            artifact = Artifact(
+                id=new_id(), stage="extract", cache_key="k" * 64, engine="e", engine_version="1",
+                body={"by": lease.lease_id}, meta={}, created_at=None,
+            )  # fmt: skip
+            self.with_token(
+                lease, lambda: service.checkpoint(lease, "extract", artifact, reused=False), ends=False
+            )
+
+        @rule(
+            lease=leases,
+            outcome=st.sampled_from(
+                [
+                    Completed(),
+                    Failed("x", "x", permanent=False),
+                    Failed("x", "x", permanent=True),
+                    Snoozed(1, "x"),
+                    Released("x"),
+                ]
+            ),
+        )
+        def settle(self, lease, outcome):
+            self.with_token(lease, lambda: service.settle(lease, outcome), ends=True)
+
+        def with_token(self, lease, call, *, ends):
+            item_id = lease.item.id
+            valid = self.holder.get(item_id) is lease
+            before = self.footprint(item_id)
+            try:
+                call()
+            except LeaseLost:
+                assert not valid, "the right token was refused"
+                assert self.footprint(item_id) == before, "a refused call changed something"
+                return
+            except Exception:  # noqa: BLE001
+                # A settle repeated after the item was cleared finds nothing; it must change nothing either.
+                assert not valid
+                assert self.footprint(item_id) == before
+                return
+            if not valid:
+                # Only a settle that had already landed with this very token may be answered again.
+                assert ends
+                assert self.footprint(item_id) == before, "a stale call changed something"
+            elif ends:
+                self.holder[item_id] = None
+
+        def footprint(self, item_id):
+            with engine.connect() as connection:
+                return [
+                    connection.execute(
+                        sa.select(table)
+                        .where((table.c.id if table is queue_items else table.c.item_id) == item_id)
+                        .order_by(*table.primary_key.columns)
+                    ).all()
+                    for table in (queue_items, attempts, results, events)
+                ]
+
+        @rule(item=items)
+        def worker_dies_and_the_sweep_rescues(self, item):
+            held = self.holder.get(item.id)
+            expire_lease(engine, item.id)
+            service.mark_suspects()
+            expire_lease(engine, item.id)
+            rescued = service.rescue()
+            assert [one.id for one in rescued] == ([item.id] if held is not None else [])
+            if held is not None:
+                assert rescued[0].status in {Status.PENDING, Status.FAILED, Status.CANCELLED}
+                self.holder[item.id] = None
+
+        @rule(item=items)
+        def sweep_without_a_death(self, item):
+            service.mark_suspects()
+            assert service.rescue() == []
+
+        @rule(item=items)
+        def cancel(self, item):
+            before = self.status(item.id)
+            if before is None:
+                return
+            try:
+                service.cancel(item.id, "anna")
+            except IllegalTransition:
+                assert before not in {Status.PENDING, Status.IN_PROGRESS}
+
+        @rule(item=items)
+        def retry(self, item):
+            before = self.status(item.id)
+            if before is None:
+                return
+            try:
+                service.retry(item.id, "anna")
+            except (IllegalTransition, AlreadyQueued):
+                assert before not in {Status.FAILED, Status.CANCELLED}
+
+        @rule()
+        def clear(self):
+            service.clear_ended(0, "anna")
+
+        @invariant()
+        def a_lease_exists_exactly_where_the_model_says(self):
+            with engine.connect() as connection:
+                held = {
+                    row.id: row.lease_id
+                    for row in connection.execute(
+                        sa.select(queue_items.c.id, queue_items.c.lease_id).where(
+                            queue_items.c.lease_id.is_not(None)
+                        )
+                    )
+                }
+            assert held == {
+                item_id: lease.lease_id for item_id, lease in self.holder.items() if lease is not None
+            }
+
+        @invariant()
+        def every_accepted_item_is_somewhere(self):
+            stats = service.get_queue_stats()
+            assert self.accepted == stats["total"] + stats["purged"] - self.purged_before
+
+        @invariant()
+        def an_item_completes_at_most_once(self):
+            with engine.connect() as connection:
+                twice = connection.execute(
+                    sa.select(events.c.item_id)
+                    .where(events.c.kind == "completed")
+                    .group_by(events.c.item_id)
+                    .having(sa.func.count() > 1)
+                ).all()
+            assert twice == []
+
+    return QueueMachine
+
+
+def run(service, engine, settings, examples, phases=tuple(Phase)):
+    run_state_machine_as_test(
+        machine_for(service, engine, settings),
+        settings=hypothesis_settings(
+            max_examples=examples,
+            stateful_step_count=25,
+            deadline=None,
+            phases=phases,
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
+            database=None,
+        ),
+    )
+
+
+def test_the_queue_holds_its_invariants_in_any_order(service, engine, settings):
+    run(service, engine, settings, examples=40)
+
+
+def test_the_machine_bites_when_the_fence_is_gone(engine, settings):
+    with pytest.raises(AssertionError):
+        run(WithoutFence(engine, settings), engine, settings, examples=200, phases=(Phase.generate,))
