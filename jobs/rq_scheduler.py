@@ -236,6 +236,7 @@ class SchedulerLoop:
         self._sweep_due = 0.0
         self._pass_due = 0.0
         self._redis_wait = 0.0
+        self._last_trouble = ""
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
 
@@ -269,7 +270,14 @@ class SchedulerLoop:
             sweep.run(self._settings, self._engine, self._delivery)
         except Exception as error:
             # Whatever it is, the loop that rescues must not be what ends.
-            log.exception("sweep_failed", error=repr(error)[:200])
+            trouble = repr(error)[:300]
+            if trouble != self._last_trouble:
+                log.exception("sweep_failed")
+            else:
+                log.warning("sweep_failed_again", error=trouble)
+            self._last_trouble = trouble
+        else:
+            self._last_trouble = ""
 
     def pass_once(self) -> None:
         """Move what is due to the queue; wait longer and longer while Redis is away."""

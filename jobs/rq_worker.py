@@ -333,8 +333,8 @@ def _service(settings: Settings) -> Iterator[DocumentQueueService]:
         yield DocumentQueueService(engine, settings)
     except StopRequested:
         raise
-    except Exception:
-        log.exception("report_failed")
+    except Exception as error:  # noqa: BLE001  # whatever it is, the worker must go on
+        log.warning("report_failed", error=repr(error)[:300])
     finally:
         engine.dispose()
 

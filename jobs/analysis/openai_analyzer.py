@@ -93,13 +93,13 @@ class OpenAIAnalyzer:
         timeout_seconds: float = 60,
         max_input_chars: int = DEFAULT_MAX_INPUT_CHARS,
     ) -> None:
-        from jobs.analysis.endpoint import Endpoint
-
         self._host = _host(base_url)
         if not api_key.isascii() or any(not character.isprintable() for character in api_key.strip()):
             raise ConfigurationError("LLM_API_KEY contains characters that no HTTP header can carry.")
         if timeout_seconds <= 0 or max_input_chars < _LEAST_INPUT_CHARS:
             raise ConfigurationError("The model's time limit or input limit is too small.")
+        from jobs.analysis.endpoint import Endpoint
+
         self._endpoint = Endpoint(base_url=base_url, api_key=api_key.strip(), model=model)
         self._model = model
         self._timeout_seconds = timeout_seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -313,3 +314,26 @@ def test_the_server_runs_as_a_process_of_its_own() -> None:
             assert model.analyze(AnalysisInput(text=TEXT)).engine == "llm"
         finally:
             process.terminate()
+
+
+def test_an_alarm_of_the_queue_ends_the_wait() -> None:
+    class Alarm(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with OpenAIServer(["hang"]) as server, pytest.raises(Alarm):
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            analyzer(server, seconds=30).analyze(AnalysisInput(text=TEXT))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_the_version_names_prompt_model_and_host_but_not_the_key() -> None:
+    model = OpenAIAnalyzer(base_url="https://host:8443/v1", api_key="sk-1", model="small")
+    assert "small@host:8443" in model.version
+    assert "sk-1" not in model.version

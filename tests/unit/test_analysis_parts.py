@@ -176,9 +176,3 @@ def test_settings_that_cannot_work_are_refused_at_once(change: dict[str, object]
     with pytest.raises(ConfigurationError) as caught:
         OpenAIAnalyzer(**arguments)  # type: ignore[arg-type]
     assert "secret" not in str(caught.value)
-
-
-def test_the_version_names_prompt_model_and_host_but_not_the_key() -> None:
-    model = OpenAIAnalyzer(base_url="https://host:8443/v1", api_key="sk-1", model="small")
-    assert "small@host:8443" in model.version
-    assert "sk-1" not in model.version
