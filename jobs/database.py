@@ -56,8 +56,15 @@ def make_engine(settings: Settings, *, pooled: bool = True) -> sa.Engine:
         pooled: whether connections are kept; ``False`` closes each after use.
 
     Raises:
-        ConfigurationError: no SQLite library that is safe for WAL is to be had.
+        ConfigurationError: the address cannot be read, or no SQLite library that is safe for WAL is
+            to be had.
     """
+    try:
+        sa.make_url(settings.database_url)
+    except (ValueError, sa.exc.ArgumentError) as error:
+        raise ConfigurationError(
+            "DATABASE_URL cannot be read; it looks like postgresql://user:password@host/name."
+        ) from error
     if settings.uses_sqlite:
         return _make_sqlite_engine(settings, pooled=pooled)
     arguments: dict[str, Any] = (
@@ -227,7 +234,7 @@ def upgrade(settings: Settings) -> None:
     """Bring the schema up to date; several processes may call it at once.
 
     Raises:
-        ConfigurationError: the database cannot be reached.
+        ConfigurationError: the database cannot be reached, or does not let us make our tables.
     """
     engine = make_engine(settings, pooled=False)
     try:
@@ -244,6 +251,11 @@ def upgrade(settings: Settings) -> None:
         raise ConfigurationError(
             f"The database at {engine.url.render_as_string(hide_password=True)} does not answer. "
             "Check DATABASE_URL and that the server is running."
+        ) from error
+    except sa.exc.ProgrammingError as error:
+        raise ConfigurationError(
+            "The database does not let this user make its tables. "
+            "Give the user of DATABASE_URL the right to create in its schema."
         ) from error
     finally:
         engine.dispose()

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from jobs.database import check_revision, is_wal_safe, make_engine, upgrade
+from jobs.errors import ConfigurationError
 from jobs.settings import load_settings
 from jobs.tables import metadata
 
@@ -65,6 +66,18 @@ def test_sqlite_is_durable_and_safe(tmp_path):
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql://nobody@127.0.0.1:1/none", "does not answer"),
+        ("postgresql://user@host:not-a-port/x", "cannot be read"),
+    ],
+)
+def test_a_database_that_is_not_there_is_told_in_one_line(url, reason):
+    with pytest.raises(ConfigurationError, match=reason):
+        upgrade(load_settings({"DATABASE_URL": url}))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ A step may carry an argument after a colon: ``429:7`` sets ``Retry-After``. The 
 
 ==================  =============================================================================
 ok                  a valid object for the schema, with usage
+slow[:<seconds>]    the same, after a while (1 s by default)
 ok_no_usage         the same without usage
 fenced              the same inside a Markdown code fence, after a thought
 answer:<json>       that text as the message's content (Python API only: it may hold commas)
@@ -243,6 +244,11 @@ def _hang(call: Call) -> None:
     call.close()
 
 
+def _slow(call: Call) -> None:
+    call.owner.stopping.wait(float(call.argument or 1))
+    _ok(call)
+
+
 def _trickle(call: Call) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
     call.drip(head, iter(lambda: b" ", None))
@@ -319,6 +325,7 @@ STEPS: dict[str, Callable[[Call], None]] = {
     "context": _context,
     "redirect": lambda call: call.send(307, "text/plain", b"", {"Location": "/v2/chat/completions"}),
     "hang": _hang,
+    "slow": _slow,
     "trickle": _trickle,
     "headers": _header_lines,
     "flood": _flood,
