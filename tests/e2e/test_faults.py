@@ -98,7 +98,7 @@ def test_flushall_with_50_pending_and_5_running(start_service, environ, engine, 
     accepted = ids(client.upload(*texts(5, "first ")))
     eventually(lambda: running(engine, 5), 40, "five running jobs")
     slow_model.script[:] = ["ok"]
-    accepted += ids(client.upload(*texts(50)))
+    accepted += ids(client.upload(*texts(50), operation="extract"))
     valkey.flush()
     client.wait(accepted, 150)
     assert_each_completed_once(engine, accepted)
@@ -251,8 +251,8 @@ def test_a_plain_rq_worker_drains_50_documents(environ, engine, settings, servic
     answer = subprocess.run(
         [sys.executable, "-m", "rq.cli", "worker", "--url", settings.redis_url, "--serializer", "json",
          "--job-class", "jobs.delivery.DocumentJob", "--burst", "documents"],
-        env={**os.environ, **environ, "PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, timeout=200,
-        check=False,
+        env={**os.environ, **environ, "PYTHONPATH": str(Path.cwd())},
+        capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     assert_each_completed_once(engine, [item.id for item in items])

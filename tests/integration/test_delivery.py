@@ -95,9 +95,15 @@ def test_a_message_that_somebody_else_wrote_runs_nothing(settings, delivery, mon
     monkeypatch.setattr(os, "system", lambda _: pytest.fail("a foreign function was run"))
     delivery.connection.hset(
         "rq:job:evil",
-        mapping={"data": zlib.compress(data), "created_at": "2026-11-22T00:00:00.000000Z", "origin": "documents",
-                 "status": "queued", "success_callback_name": "os.system", "timeout": 10},
-    )  # fmt: skip
+        mapping={
+            "data": zlib.compress(data),
+            "created_at": "2026-11-22T00:00:00.000000Z",
+            "origin": "documents",
+            "status": "queued",
+            "success_callback_name": "os.system",
+            "timeout": 10,
+        },
+    )
     delivery.connection.rpush(delivery.queue.key, "evil")
     worker = SimpleWorker(
         [delivery.queue], connection=delivery.connection, job_class=DocumentJob, serializer=JSONSerializer

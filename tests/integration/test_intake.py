@@ -54,7 +54,7 @@ def test_an_upload_becomes_bytes_a_document_an_item_and_a_bell(intake, engine, s
     assert store.path(accepted.document.sha256).read_bytes() == content
     assert Queries(engine).item(accepted.item.id, owner=owner).status == "pending"
     assert intake._delivery.queue_length() == 1
-    assert os.listdir(store.spool_dir) == []
+    assert list(store.spool_dir.iterdir()) == []
 
 
 def test_many_files_are_one_transaction(intake, engine):
@@ -88,7 +88,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(intake, engine, store, monkeypat
         intake.accept([one], owner=None)
     one.spool.discard()
     assert rows(engine) == (0, 0)
-    assert os.listdir(store.spool_dir) == []
+    assert list(store.spool_dir.iterdir()) == []
 
 
 def test_a_file_over_the_limit_is_refused_without_being_stored(engine, settings, service, store):

@@ -134,6 +134,7 @@ def test_two_claimers_and_one_item(service, item):
 
 def test_a_claimer_that_waits_for_anothers_transaction_gets_nothing(service, engine, item):
     """The race shown with a held lock: the second claim is under way when the first one commits."""
+    clock = Clock(engine.dialect.name)
     first = engine.connect()
     transaction = first.begin()
     first.execute(
@@ -141,7 +142,7 @@ def test_a_claimer_that_waits_for_anothers_transaction_gets_nothing(service, eng
         .where(queue_items.c.id == item.id, queue_items.c.status == "pending")
         .values(
             status="in_progress", attempt=1, worker="first", lease_id="f" * 32,
-            lease_expires_at=Clock(engine.dialect.name).steady + 60, lease_boot=Clock(engine.dialect.name).boot,
+            lease_expires_at=clock.steady + 60, lease_boot=clock.boot,
         )
     )  # fmt: skip
     answers = []

@@ -13,7 +13,9 @@ from jobs.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 ROWS = dict(
-    re.findall(r"^\| `([A-Z_]+)` \| (.+?) \| .+ \|$", (ROOT / "docs" / "configuration.md").read_text(), re.M)
+    re.findall(
+        r"^\| `([A-Z_]+)` \| (.+?) \| .+ \|$", (ROOT / "docs" / "configuration.md").read_text(), re.MULTILINE
+    )
 )
 
 
