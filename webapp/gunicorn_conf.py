@@ -7,12 +7,14 @@ and the live streams. More web processes on more machines may share the database
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from jobs import database, logs
 from jobs.errors import ConfigurationError
+from jobs.parent_death import die_with_parent
 from jobs.settings import Settings, load_settings
 
 
@@ -43,6 +45,12 @@ def on_starting(server: Any) -> None:
         database.upgrade(_settings)
     except ConfigurationError as error:
         sys.exit(f"docqueue: {error}")
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Let no web process outlive its master: it would hold the port that the next master needs."""
+    del worker
+    die_with_parent(signal.SIGKILL, server.pid)
 
 
 try:

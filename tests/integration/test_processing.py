@@ -1,4 +1,4 @@
-"""The real stages behind the queue: reading in a child process, analysis built in or by a model endpoint."""
+"""The real stages behind the queue: reading in a child, analysis built in or by a model endpoint."""
 
 from __future__ import annotations
 

@@ -52,6 +52,15 @@ class Client:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def _poll(self, job_id: str, deadline: float) -> dict:
+        """Ask for a job, and again while the web process is being started again."""
+        while True:
+            try:
+                return self.job(job_id)
+            except (requests.ConnectionError, requests.Timeout):
+                assert time.monotonic() < deadline, "the web process did not come back"
+                time.sleep(0.2)
+
     def wait(self, job_ids, seconds: float = 60.0, states=ENDED) -> dict[str, dict]:
         """Poll until every job is in one of the states; return them by id."""
         deadline = time.monotonic() + seconds
@@ -59,7 +68,7 @@ class Client:
         while True:
             for job_id in job_ids:
                 if jobs.get(job_id, {}).get("status") not in states:
-                    jobs[job_id] = self.job(job_id)
+                    jobs[job_id] = self._poll(job_id, deadline)
             late = [job for job in jobs.values() if job["status"] not in states]
             if not late:
                 return jobs
