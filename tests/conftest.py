@@ -174,6 +174,10 @@ def service(engine: sa.Engine, settings: Settings) -> DocumentQueueService:
 @pytest.fixture
 def start_service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Start the real processes: ``start_service(environ, parts=("web", "worker", "scheduler"))``."""
+    # What the processes use is set up before them, and so taken away after them.
+    for name in ("environ", "data_dir"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name)
     started: list[Service] = []
 
     def start(environ: dict[str, str], parts: tuple[str, ...] = ("web", "worker", "scheduler")) -> Service:

@@ -1,4 +1,4 @@
-"""The real stages behind the queue: reading in a child, analysis built in or by a model endpoint."""
+"""The real stages behind the queue: reading in a child; analysis built in or by an endpoint."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.openai_server import GOOD_ANSWER, OpenAIServer
 
 LETTER = (
     b"Dear Ms Brown,\n\nthank you for your order of 12 May 2026. The delivery of the garden furniture will "
-    b"arrive on Monday. Please keep the invoice for the warranty of the garden furniture.\n\nYours sincerely,\n"
-    b"Anna Smith\n"
+    b"arrive on Monday. Please keep the invoice for the warranty of the garden furniture.\n\n"
+    b"Yours sincerely,\nAnna Smith\n"
 )
 
 
