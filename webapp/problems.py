@@ -83,9 +83,7 @@ def status_of(error: DocQueueError) -> HTTPStatus:
     return HTTPStatus.BAD_REQUEST
 
 
-def problem_response(
-    status: int, detail: str, code: str, members: dict[str, JSON] | None = None
-) -> Response:
+def problem_response(status: int, detail: str, code: str, members: dict[str, JSON] | None = None) -> Response:
     """Make a problem object's answer.
 
     Args:
@@ -106,9 +104,7 @@ def problem_response(
     return Response(json.dumps(body, ensure_ascii=False), status, mimetype="application/problem+json")
 
 
-def answer(
-    status: int, detail: str, code: str, members: dict[str, JSON] | None = None
-) -> Response:
+def answer(status: int, detail: str, code: str, members: dict[str, JSON] | None = None) -> Response:
     """Answer with a problem object or a page, whichever the route's readers understand."""
     if is_for_programs():
         return problem_response(status, detail, code, members)
@@ -129,7 +125,7 @@ def _handle_http(error: HTTPException) -> ResponseReturnValue:
     given = error.get_response()
     status = given.status_code
     if status < 400:
-        return given  # type: ignore[return-value]  # a redirect that routing raised
+        return given  # a redirect that routing raised
     code, members, headers = _snake(HTTPStatus(status).phrase), None, {}
     detail = _SENTENCES.get(status) or str(error.description or HTTPStatus(status).phrase)
     if isinstance(error, Problem):
@@ -170,7 +166,9 @@ def _handle_unforeseen(error: Exception) -> ResponseReturnValue:
 def _is_database_outage(error: Exception) -> bool:
     """Tell an unreachable or overloaded database from a mistake of ours, without knowing the SQL library."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    return type(error).__module__.startswith("sqlalchemy.") and bool(names & {"OperationalError", "TimeoutError"})
+    return type(error).__module__.startswith("sqlalchemy.") and bool(
+        names & {"OperationalError", "TimeoutError"}
+    )
 
 
 def _snake(phrase: str) -> str:

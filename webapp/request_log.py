@@ -59,7 +59,9 @@ def end(response: Response) -> Response:
         user_id=None if identity is None else identity.user.id,
     )
     figures: RequestFigures = g.figures
-    method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} else "other"
+    method = (
+        request.method if request.method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} else "other"
+    )
     figures.add(method, route, response.status_code, seconds)
     return response
 

@@ -62,9 +62,9 @@ def limit_body() -> None:
 def refuse_foreign_origins() -> None:
     """Refuse a request that another site's page made with the user's cookie.
 
-    Browsers say where an unsafe request or a WebSocket comes from. ``Sec-Fetch-Site`` is asked first; ``Origin``
-    stands in where it is missing, except for the ``null`` that our own no-referrer policy makes of it.
-    The CSRF token is checked in any case.
+    Browsers say where an unsafe request or a WebSocket comes from. ``Sec-Fetch-Site`` is asked first;
+    ``Origin`` stands in where it is missing, except for the ``null`` that our own no-referrer policy
+    makes of it. The CSRF token is checked in any case.
 
     Raises:
         Forbidden: the request comes from elsewhere.

@@ -13,8 +13,8 @@ from jobs.blobs import Spool
 from jobs.errors import EmptyUpload, UploadTooLarge
 from jobs.intake import Accepted, Upload, clean_filename
 from webapp.access import current_user
-from webapp.presenters import human_size
 from webapp.services import services
+from webapp.wording import human_size
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
 
@@ -43,7 +43,7 @@ class UploadRequest(Request):
         del total_content_length, content_type, filename, content_length
         spool = services().intake.new_spool()
         self.__dict__.setdefault("spools", []).append(spool)
-        return cast(IO[bytes], spool)
+        return cast("IO[bytes]", spool)
 
     def discard_spools(self) -> None:
         """Delete what was not stored; harmless for what was."""
@@ -109,7 +109,7 @@ def parse_priority(raw: object) -> int:
 
 
 def _spool_of(file: FileStorage) -> Spool:
-    return cast(Spool, file.stream)
+    return cast("Spool", file.stream)
 
 
 def _refusal(file: FileStorage) -> Refused | None:

@@ -1,0 +1,186 @@
+"""Documents: take them in, list them, hand out what was found in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import PurePath
+from urllib.parse import quote
+
+from flask import Response, jsonify, request, send_file, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest, NotFound
+
+from jobs.model import JSON, Artifact, Document, Label
+from webapp.access import owner_filter
+from webapp.api import blueprint
+from webapp.listing import ListArguments
+from webapp.presenters import (
+    accepted_json,
+    artifact_json,
+    document_json,
+    document_row_json,
+    job_json,
+    line_of,
+    retry_after,
+)
+from webapp.results import extracted_text, whole_result
+from webapp.security import FOREIGN_FILE_POLICY, accepts_files
+from webapp.services import services
+from webapp.uploads import accept_uploads, parse_priority
+
+# A browser that ignored every header would still not run these.
+_INERT_TYPES = (
+    "text/plain",
+    "application/pdf",
+    "image/png",
+    "image/jpeg",
+    "application/vnd.",
+)
+
+
+@blueprint.post("/documents")
+@accepts_files
+def upload() -> ResponseReturnValue:
+    """Take one or several files; each gets a document and a job at once."""
+    accepted, refused = accept_uploads()
+    body: dict[str, JSON] = {"documents": [accepted_json(one) for one in accepted]}
+    if refused:
+        body["refused"] = [
+            {"filename": one.filename, "code": one.code, "detail": one.detail} for one in refused
+        ]
+    headers = {"Location": url_for("api.job", item_id=accepted[0].item.id)}
+    again = retry_after(accepted[0].item)
+    if again is not None:
+        headers["Retry-After"] = again
+    return jsonify(body), 202, headers
+
+
+@blueprint.get("/documents")
+def documents() -> ResponseReturnValue:
+    """List documents, newest first, each with its newest job."""
+    arguments = ListArguments.from_request()
+    label = request.args.get("label") or None
+    if label is not None and label not in set(Label):
+        raise BadRequest(f"The label is one of {', '.join(Label)}.")
+    page = services().queries.documents(
+        owner=owner_filter(), label=label, text=arguments.text, before=arguments.cursor, limit=arguments.limit
+    )
+    now = services().queries.now()
+    rows: list[JSON] = [document_row_json(row, now) for row in page.rows]
+    return jsonify({"documents": rows, **arguments.next_link("api.documents", page.next_cursor)})
+
+
+@blueprint.get("/documents/<document_id>")
+def document(document_id: str) -> ResponseReturnValue:
+    """Show a document, its newest job and what is known of its results."""
+    found = _document(document_id)
+    results = services().queries.results(found.id)
+    item = services().queries.newest_item(found.id)
+    now = services().queries.now()
+    body = document_json(found)
+    body["title"] = _last_word(results.values(), "title")
+    body["page_count"] = _last_word(results.values(), "page_count")
+    body["language"] = _last_word(results.values(), "language")
+    body["document_type"] = _last_word(results.values(), "document_type")
+    body["job"] = None if item is None else job_json(item, now, line_of(item))
+    body["results"] = {stage: artifact_json(artifact) for stage, artifact in results.items()}
+    return jsonify(body)
+
+
+@blueprint.get("/documents/<document_id>/text")
+def document_text(document_id: str) -> ResponseReturnValue:
+    """Hand out the extracted text."""
+    found = _document(document_id)
+    return _download(found, extracted_text(found).text, "text/plain; charset=utf-8", ".txt")
+
+
+@blueprint.get("/documents/<document_id>/markdown")
+def document_markdown(document_id: str) -> ResponseReturnValue:
+    """Hand out the extracted text with its structure, as Markdown."""
+    found = _document(document_id)
+    return _download(found, extracted_text(found).markdown, "text/markdown; charset=utf-8", ".md")
+
+
+@blueprint.get("/documents/<document_id>/result")
+def document_result(document_id: str) -> ResponseReturnValue:
+    """Hand out extraction and analysis as one JSON object."""
+    found = _document(document_id)
+    body = json.dumps(whole_result(found), ensure_ascii=False, indent=2)
+    return _download(found, body, "application/json", ".json")
+
+
+@blueprint.get("/documents/<document_id>/original")
+def document_original(document_id: str) -> ResponseReturnValue:
+    """Hand out the uploaded bytes, always as a download; ranges and conditions work."""
+    found = _document(document_id)
+    inert = found.media_type.startswith(_INERT_TYPES)
+    try:
+        response = send_file(
+            services().blobs.path(found.sha256),
+            mimetype=found.media_type if inert else "application/octet-stream",
+            as_attachment=True,
+            download_name=found.filename,
+            conditional=True,
+            etag=found.sha256,
+            last_modified=found.created_at,
+        )
+    except FileNotFoundError:
+        raise NotFound("The original file is no longer stored.") from None
+    response.headers["Content-Security-Policy"] = FOREIGN_FILE_POLICY
+    return response
+
+
+@blueprint.post("/documents/<document_id>/reprocess")
+def document_reprocess(document_id: str) -> ResponseReturnValue:
+    """Queue a document again; answers at once with the new job."""
+    found = _document(document_id)
+    wanted = _body()
+    item = services().service.enqueue(
+        found.id,
+        str(wanted.get("operation") or "process"),
+        parse_priority(wanted.get("priority")),
+        fresh=str(wanted.get("fresh", "")).lower() in {"true", "1", "yes", "on"},
+    )
+    services().intake.announce([item])
+    now = services().queries.now()
+    headers = {"Location": url_for("api.job", item_id=item.id), "Retry-After": retry_after(item) or "2"}
+    return jsonify(job_json(item, now, line_of(item))), 202, headers
+
+
+def _document(document_id: str) -> Document:
+    return services().queries.document(document_id, owner=owner_filter())
+
+
+def _body() -> dict[str, object]:
+    """Return the members of a JSON object or a form; nothing at all is fine too."""
+    if request.is_json:
+        found = request.get_json()
+        if not isinstance(found, dict):
+            raise BadRequest("The body is a JSON object.")
+        return found
+    return dict(request.form)
+
+
+def _download(document: Document, body: str, content_type: str, extension: str) -> Response:
+    response = Response(body, content_type=content_type)
+    # The text of a foreign file: no browser may take it for a page.
+    response.headers["Content-Security-Policy"] = FOREIGN_FILE_POLICY
+    if request.args.get("download"):
+        name = PurePath(document.filename).stem + extension
+        # RFC 6266: the plain name for old readers, the exact one percent-encoded beside it.
+        plain = "".join(char if char.isascii() and char not in '"\\' else "_" for char in name)
+        response.headers["Content-Disposition"] = (
+            f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+        )
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def _last_word(artifacts: Iterable[Artifact], key: str) -> JSON:
+    """Return what the last stage that knows it says of something that several stages tell."""
+    found: JSON = None
+    for artifact in artifacts:
+        found = artifact.meta.get(key) or found
+    return found

@@ -1,0 +1,99 @@
+"""Jobs: watch, retry and cancel them; and the queue's figures."""
+
+from __future__ import annotations
+
+from flask import Response, jsonify, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest
+
+from jobs.model import JSON, QueueItem, Status
+from webapp.access import current_user, owner_filter
+from webapp.api import blueprint
+from webapp.listing import ListArguments, parse_after
+from webapp.presenters import attempt_json, event_json, item_row_json, job_json, line_of, retry_after
+from webapp.services import services
+
+EVENTS_AT_ONCE = 500
+
+
+@blueprint.get("/jobs")
+def jobs() -> ResponseReturnValue:
+    """List jobs, newest first."""
+    arguments = ListArguments.from_request()
+    status = request.args.get("status") or None
+    if status is not None and status not in set(Status):
+        raise BadRequest(f"The status is one of {', '.join(Status)}.")
+    page = services().queries.items(
+        owner=owner_filter(),
+        status=status,
+        text=arguments.text,
+        before=arguments.cursor,
+        limit=arguments.limit,
+    )
+    now = services().queries.now()
+    rows: list[JSON] = [item_row_json(row, now) for row in page.rows]
+    return jsonify({"jobs": rows, **arguments.next_link("api.jobs", page.next_cursor)})
+
+
+@blueprint.get("/jobs/<item_id>")
+def job(item_id: str) -> ResponseReturnValue:
+    """Show a job; ``Retry-After`` while it is open, an entity tag for cheap polling."""
+    item = _item(item_id)
+    response = jsonify(job_json(item, services().queries.now(), line_of(item)))
+    again = retry_after(item)
+    if again is not None:
+        response.headers["Retry-After"] = again
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+@blueprint.post("/jobs/<item_id>/retry")
+def job_retry(item_id: str) -> ResponseReturnValue:
+    """Put a failed or cancelled job back."""
+    item = services().service.retry(_item(item_id).id, current_user().name)
+    services().intake.announce([item])
+    return _accepted(item)
+
+
+@blueprint.post("/jobs/<item_id>/cancel")
+def job_cancel(item_id: str) -> ResponseReturnValue:
+    """Cancel a job: at once while it waits, at its next step while it runs."""
+    return _accepted(services().service.cancel(_item(item_id).id, current_user().name))
+
+
+@blueprint.get("/jobs/<item_id>/events")
+def job_events(item_id: str) -> ResponseReturnValue:
+    """Return a job's events after the last one seen; ``last_seq`` is what to ask with next."""
+    item = _item(item_id)
+    after = parse_after()
+    found = services().queries.events(item.id, after=after, limit=EVENTS_AT_ONCE)
+    events: list[JSON] = [event_json(event) for event in found]
+    last = found[-1].seq if found else after
+    return jsonify({"events": events, "last_seq": last, "more": len(found) == EVENTS_AT_ONCE})
+
+
+@blueprint.get("/jobs/<item_id>/attempts")
+def job_attempts(item_id: str) -> ResponseReturnValue:
+    """Return a job's attempts, newest first; tracebacks for admins only."""
+    item = _item(item_id)
+    shown: list[JSON] = [
+        attempt_json(attempt, with_traceback=current_user().is_admin)
+        for attempt in services().queries.attempts(item.id)
+    ]
+    return jsonify({"attempts": shown})
+
+
+@blueprint.get("/queue/stats")
+def queue_stats() -> ResponseReturnValue:
+    """Return the queue's figures; counts only, so that every user may see how busy it is."""
+    return jsonify(services().service.get_queue_stats())
+
+
+def _item(item_id: str) -> QueueItem:
+    return services().queries.item(item_id, owner=owner_filter())
+
+
+def _accepted(item: QueueItem) -> tuple[Response, int, dict[str, str]]:
+    now = services().queries.now()
+    headers = {"Location": url_for("api.job", item_id=item.id)}
+    return jsonify(job_json(item, now, line_of(item))), 202, headers

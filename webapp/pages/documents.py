@@ -1,0 +1,123 @@
+"""Uploading documents, listing them, reading what was found in one."""
+
+from __future__ import annotations
+
+from flask import flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from jobs.errors import AlreadyQueued, ItemNotFound
+from jobs.model import OPEN_STATUSES, OPERATION_NAMES, Label
+from jobs.queries import DocumentRow
+from webapp import markdown
+from webapp.access import owner_filter
+from webapp.listing import ListArguments
+from webapp.pages import blueprint
+from webapp.presenters import segment_counts
+from webapp.security import accepts_files
+from webapp.services import services
+from webapp.uploads import accept_uploads
+
+RECENT_ROWS = 10
+LONGEST_SHOWN_TEXT = 400_000
+TABS = ("overview", "markdown", "text", "metadata", "jobs")
+
+
+@blueprint.get("/")
+def home() -> ResponseReturnValue:
+    """Show the upload form and the latest documents."""
+    page = services().queries.documents(owner=owner_filter(), limit=RECENT_ROWS)
+    settings = services().settings
+    return render_template(
+        "home.html",
+        rows=page.rows,
+        largest=settings.max_upload_bytes,
+        most_files=settings.max_files_per_upload,
+        root=request.url_root,
+    )
+
+
+@blueprint.post("/documents")
+@accepts_files
+def upload() -> ResponseReturnValue:
+    """Take files from the plain form and show their jobs."""
+    accepted, refused = accept_uploads()
+    for one in refused:
+        flash(f"{one.filename} was refused: {one.detail}", "error")
+    if len(accepted) == 1:
+        return redirect(url_for("pages.job", item_id=accepted[0].item.id), 303)
+    ids = ",".join(one.item.id for one in accepted)
+    return redirect(url_for("pages.accepted", jobs=ids), 303)
+
+
+@blueprint.get("/accepted")
+def accepted() -> ResponseReturnValue:
+    """List the jobs that an upload has just made."""
+    rows = []
+    limit = services().settings.max_files_per_upload
+    for item_id in request.args.get("jobs", "").split(",")[:limit]:
+        try:
+            item = services().queries.item(item_id, owner=owner_filter())
+        except ItemNotFound:
+            continue
+        document = services().queries.document(item.document_id, owner=None)
+        rows.append(DocumentRow(document, item, None, None))
+    is_open = any(row.item is not None and row.item.status in OPEN_STATUSES for row in rows)
+    return render_template("accepted.html", rows=rows, is_open=is_open)
+
+
+@blueprint.get("/documents")
+def documents() -> ResponseReturnValue:
+    """List documents, newest first."""
+    arguments = ListArguments.from_request()
+    chosen = request.args.get("label", "")
+    label = chosen if chosen in set(Label) else None
+    page = services().queries.documents(
+        owner=owner_filter(), label=label, text=arguments.text, before=arguments.cursor, limit=arguments.limit
+    )
+    return render_template(
+        "documents.html",
+        page=page,
+        segments=segment_counts(services().queries.counts(owner_filter())),
+        chosen=label or "",
+        text=arguments.text or "",
+        first_page=arguments.cursor is None,
+    )
+
+
+@blueprint.get("/documents/<document_id>")
+def document(document_id: str) -> ResponseReturnValue:
+    """Show a document: what was found in it, and the jobs that looked."""
+    found = services().queries.document(document_id, owner=owner_filter())
+    tab = request.args.get("tab", "overview")
+    results = services().queries.results(found.id)
+    items = services().queries.items_of(found.id)
+    extract = results["extract"].body if "extract" in results else {}
+    text, source = str(extract.get("text") or ""), str(extract.get("markdown") or "")
+    return render_template(
+        "document.html",
+        document=found,
+        tab=tab if tab in TABS else "overview",
+        item=items[0] if items else None,
+        items=items,
+        extract=extract,
+        analysis=results["analyze"].body if "analyze" in results else {},
+        text=text[:LONGEST_SHOWN_TEXT],
+        text_cut=len(text) > LONGEST_SHOWN_TEXT,
+        rendered=markdown.render(source) if tab == "markdown" else None,
+        markdown_cut=len(source) > markdown.LONGEST_RENDERED,
+        operations=OPERATION_NAMES,
+    )
+
+
+@blueprint.post("/documents/<document_id>/reprocess")
+def reprocess(document_id: str) -> ResponseReturnValue:
+    """Queue a document again and show its new job, or the one that is already there."""
+    found = services().queries.document(document_id, owner=owner_filter())
+    operation = request.form.get("operation", "process")
+    try:
+        item = services().service.enqueue(found.id, operation, fresh=bool(request.form.get("fresh")))
+    except AlreadyQueued as error:
+        flash("This document is already in the queue for that; here is its job.")
+        return redirect(url_for("pages.job", item_id=error.item_id), 303)
+    services().intake.announce([item])
+    return redirect(url_for("pages.job", item_id=item.id), 303)

@@ -1,0 +1,210 @@
+"""Rows of the domain as the JSON that the API and the live streams promise."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from flask import url_for
+
+from jobs.intake import Accepted
+from jobs.model import (
+    JSON,
+    OPEN_STATUSES,
+    Artifact,
+    Attempt,
+    Document,
+    Event,
+    Label,
+    QueueItem,
+    Status,
+)
+from jobs.queries import DocumentRow, ItemRow
+from jobs.states import label as label_of
+from webapp.services import services
+from webapp.wording import Line, waiting_reason
+
+POLL_SECONDS = 2
+BUSY_POLL_SECONDS = 5
+
+
+def line_of(item: QueueItem) -> Line | None:
+    """Count what is ahead of an item; ``None`` when it does not wait."""
+    if item.status is not Status.PENDING:
+        return None
+    workers = [worker for worker in services().queries.workers() if worker.alive]
+    return Line(
+        position=services().queries.position(item),
+        workers=len(workers),
+        busy=sum(worker.item is not None for worker in workers),
+    )
+
+
+def retry_after(item: QueueItem) -> str | None:
+    """Say after how many seconds it is worth asking again; ``None`` for an ended item."""
+    if item.status not in OPEN_STATUSES:
+        return None
+    return str(POLL_SECONDS if item.status is Status.IN_PROGRESS else BUSY_POLL_SECONDS)
+
+
+def accepted_json(one: Accepted) -> dict[str, JSON]:
+    """Present an accepted upload; these members are the API's oldest promise."""
+    return {
+        "id": one.document.id,
+        "job_id": one.item.id,
+        "status": one.item.status.value,
+        "filename": one.document.filename,
+        "sha256": one.document.sha256,
+        "size": one.document.size,
+        "links": {
+            "self": url_for("api.document", document_id=one.document.id),
+            "job": url_for("api.job", item_id=one.item.id),
+            "text": url_for("api.document_text", document_id=one.document.id),
+            "markdown": url_for("api.document_markdown", document_id=one.document.id),
+            "original": url_for("api.document_original", document_id=one.document.id),
+        },
+    }
+
+
+def job_json(item: QueueItem, now: datetime, line: Line | None = None) -> dict[str, JSON]:
+    """Present a queue item as a job.
+
+    Args:
+        item: the item.
+        now: the database's time.
+        line: what is ahead of it, where somebody counted.
+    """
+    shown = label_of(item, now)
+    return {
+        "id": item.id,
+        "document_id": item.document_id,
+        "operation": item.operation,
+        "status": item.status.value,
+        "label": shown.value,
+        "stage": item.stage,
+        "progress": round(item.progress, 4),
+        "priority": item.priority,
+        "attempt": item.attempt,
+        "failures": item.failures,
+        "max_failures": item.max_failures,
+        "crashes": item.crashes,
+        "error": None
+        if item.error_code is None
+        else {"code": item.error_code, "message": item.error_message},
+        "cancel_requested": item.cancel_requested_at is not None,
+        "due_at": _instant(item.due_at) if item.status is Status.PENDING else None,
+        "created_at": _instant(item.created_at),
+        "finished_at": _instant(item.finished_at),
+        "position": None if line is None else line.position,
+        "waiting_reason": waiting_reason(item, shown, line),
+        "links": {
+            "self": url_for("api.job", item_id=item.id),
+            "document": url_for("api.document", document_id=item.document_id),
+            "events": url_for("api.job_events", item_id=item.id),
+            "stream": url_for("live.item_stream", item_id=item.id),
+            "websocket": url_for("live.item_socket", item_id=item.id),
+            "attempts": url_for("api.job_attempts", item_id=item.id),
+            "page": url_for("pages.job", item_id=item.id),
+        },
+    }
+
+
+def item_row_json(row: ItemRow, now: datetime) -> dict[str, JSON]:
+    """Present a line of the job list."""
+    return {**job_json(row.item, now), "filename": row.filename}
+
+
+def document_json(document: Document) -> dict[str, JSON]:
+    """Present a document without its job and results."""
+    return {
+        "id": document.id,
+        "filename": document.filename,
+        "sha256": document.sha256,
+        "size": document.size,
+        "media_type": document.media_type,
+        "created_at": _instant(document.created_at),
+        "links": {
+            "self": url_for("api.document", document_id=document.id),
+            "text": url_for("api.document_text", document_id=document.id),
+            "markdown": url_for("api.document_markdown", document_id=document.id),
+            "original": url_for("api.document_original", document_id=document.id),
+            "result": url_for("api.document_result", document_id=document.id),
+            "reprocess": url_for("api.document_reprocess", document_id=document.id),
+            "page": url_for("pages.document", document_id=document.id),
+        },
+    }
+
+
+def document_row_json(row: DocumentRow, now: datetime) -> dict[str, JSON]:
+    """Present a line of the document list."""
+    return {
+        **document_json(row.document),
+        "title": row.title,
+        "page_count": row.page_count,
+        "job": None if row.item is None else job_json(row.item, now),
+    }
+
+
+def artifact_json(artifact: Artifact) -> dict[str, JSON]:
+    """Present what is known of a stage's product, without the product."""
+    return {
+        "engine": artifact.engine,
+        "engine_version": artifact.engine_version,
+        "created_at": _instant(artifact.created_at),
+        "meta": artifact.meta,
+    }
+
+
+def attempt_json(attempt: Attempt, *, with_traceback: bool) -> dict[str, JSON]:
+    """Present an attempt; its traceback is for admins only."""
+    shown: dict[str, JSON] = {
+        "attempt": attempt.attempt,
+        "started_at": _instant(attempt.started_at),
+        "ended_at": _instant(attempt.ended_at),
+        "outcome": attempt.outcome,
+        "stage": attempt.stage,
+        "error": None
+        if attempt.error_code is None
+        else {"code": attempt.error_code, "message": attempt.error_message},
+    }
+    if with_traceback:
+        shown |= {
+            "worker": attempt.worker,
+            "host": attempt.host,
+            "pid": attempt.pid,
+            "traceback": attempt.traceback,
+        }
+    return shown
+
+
+def event_json(event: Event) -> dict[str, JSON]:
+    """Present an event; poll, server-sent events and WebSocket all send this."""
+    return {
+        "seq": event.seq,
+        "kind": event.kind,
+        "at": _instant(event.at),
+        "attempt": event.attempt,
+        "job_id": event.item_id,
+        "document_id": event.document_id,
+        "data": event.data,
+    }
+
+
+def segment_counts(counts: dict[str, int]) -> list[tuple[str, str, int]]:
+    """Return the list's segments: value of the filter, word, count."""
+    words = {
+        "": ("All", sum(counts.values())),
+        Label.RUNNING.value: ("Running", counts[Label.RUNNING]),
+        Label.WAITING.value: ("Waiting", counts[Label.WAITING]),
+        Label.RETRYING.value: ("Retrying", counts[Label.RETRYING]),
+        Label.COMPLETED.value: ("Completed", counts[Label.COMPLETED]),
+        Label.FAILED.value: ("Failed", counts[Label.FAILED]),
+        Label.QUARANTINED.value: ("Quarantined", counts[Label.QUARANTINED]),
+        Label.CANCELLED.value: ("Cancelled", counts[Label.CANCELLED]),
+        Label.SCHEDULED.value: ("Scheduled", counts[Label.SCHEDULED]),
+    }
+    rare = {Label.RETRYING.value, Label.QUARANTINED.value, Label.SCHEDULED.value}
+    return [(key, word, count) for key, (word, count) in words.items() if count or key not in rare]
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
