@@ -1,6 +1,6 @@
 import gzip
 import io
-import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -156,13 +156,14 @@ def test_a_pdf_that_the_first_reader_cannot_survive_goes_to_the_second(tmp_path,
     ("name", "data", "code"),
     [
         ("a.docx", b"", "empty"),
-        ("a.pdf", os.urandom(64), "unreadable"),
+        ("a.pdf", random.Random(1).randbytes(64), "unreadable"),
         ("a.pdf", b"%PDF-1.4\n" + bytes(200), "unreadable"),
         ("a.docx", b"PK\x03\x04" + bytes(100), "unreadable"),
         ("a.exe", b"MZ\x90\x00" + bytes(60), "unsupported_kind"),
         ("a.bin", b"\x00\x01\x02\xff" * 16, "unsupported_kind"),
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(50), "unreadable"),
     ],
+    ids=["empty", "noise.pdf", "header.pdf", "header.docx", "header.exe", "noise.bin", "header.png"],
 )
 def test_what_cannot_be_read_ends_in_a_clear_permanent_error(tmp_path, name, data, code):
     with pytest.raises(Permanent) as caught:
