@@ -12,8 +12,10 @@ import structlog
 
 import webapp
 from tests.support.web import close_app, csrf_token, person, uploaded
+from tests.support.web import one_database as database_url
 from webapp import create_app
 
+__all__ = ["database_url"]
 HERE = Path(webapp.__file__).parent
 STRICT = {
     "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self' data:",
@@ -28,8 +30,8 @@ def policy(answer):
 
 def test_every_answer_carries_the_headers(app, admin, program):
     document = uploaded(program)
-    paths = ["/", "/documents", "/account", "/admin/queue", "/nothing", "/healthz", "/sign-in", "/static/page.js",
-             f"/jobs/{document['job_id']}", f"/api/v1/jobs/{document['job_id']}", "/rq/"]  # fmt: skip
+    paths = ["/", "/documents", "/account", "/admin/queue", "/nothing", "/healthz", "/sign-in",
+             "/static/page.js", f"/jobs/{document['job_id']}", document["links"]["job"], "/rq/"]  # fmt: skip
     for path in paths:
         answer = admin.client.get(path, buffered=True)
         assert answer.headers["X-Content-Type-Options"] == "nosniff", path
@@ -121,7 +123,7 @@ def test_readiness_tells_causes_but_no_secret(app, settings, monkeypatch):
     assert client.get("/healthz").status_code == 200
 
 
-def test_the_factory_starts_from_the_environment_alone(environ, monkeypatch, database_url):
+def test_the_factory_starts_from_the_environment_alone(environ, monkeypatch):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     root = logging.getLogger()

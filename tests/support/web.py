@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,14 @@ from jobs import accounts
 from jobs.ids import new_id
 from jobs.model import Artifact, Lease, Role, User
 from webapp import create_app
+
+
+@pytest.fixture
+def one_database(_sqlite_template, data_dir) -> str:
+    """Stands in for ``database_url`` where what differs between two databases cannot be seen."""
+    path = data_dir / "docqueue.db"
+    shutil.copy(_sqlite_template, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture
@@ -136,7 +145,7 @@ def extracted(service, job_id, text="Plain text.", markdown="# Plain\n\ntext") -
 def serving(app: Flask) -> Iterator[str]:
     """Serve the application on real sockets, a thread for each connection."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield f"127.0.0.1:{server.server_port}"

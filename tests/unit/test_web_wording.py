@@ -16,7 +16,8 @@ def item(**changes):
         "status": Status.PENDING, "priority": 0, "fresh": False, "due_at": NOW + timedelta(seconds=38),
         "created_at": NOW, "updated_at": NOW, "finished_at": None, "announced_at": None, "attempt": 1,
         "failures": 0, "crashes": 0, "max_failures": 5, "stage": None, "progress": 0.0,
-        "cancel_requested_at": None, "error_code": None, "error_message": None, "worker": None, "lease_id": None,
+        "cancel_requested_at": None, "error_code": None, "error_message": None, "worker": None,
+        "lease_id": None,
     }  # fmt: skip
     return QueueItem(**{**values, **changes})
 

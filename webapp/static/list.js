@@ -22,7 +22,7 @@ const refresh = throttled(async () => {
   for (const name of ["segments", "figures", "state"]) replace(region(name), region(name, fresh));
   if (mode === "reload") {
     // The parts of a document appear as its stages end; the reader's place in them is kept.
-    if (!fresh.querySelector("[data-region=state] .pill-running, [data-region=state] .pill-waiting")) replace(document.querySelector(".panel"), fresh.querySelector(".panel"));
+    replace(document.querySelector(".panel"), fresh.querySelector(".panel"));
     return;
   }
   const old = region("list");
@@ -32,16 +32,17 @@ const refresh = throttled(async () => {
     return;
   }
   const known = rowsOf(old);
-  let unknown = 0;
-  for (const [id, row] of rowsOf(renewed)) {
+  const present = rowsOf(renewed);
+  for (const [id, row] of present) {
     if (known.has(id)) replace(known.get(id), row);
-    else unknown += 1;
   }
   // Rows that a filter no longer matches stay until the reader asks again: the eye keeps its place.
-  if (mode === "announce") announce(Math.min(unknown, [...rowsOf(renewed).keys()].findIndex((id) => known.has(id)) < 0 ? unknown : [...rowsOf(renewed).keys()].findIndex((id) => known.has(id))));
+  const newer = [...present.keys()].findIndex((id) => known.has(id));
+  if (mode === "announce") announce(newer < 0 ? present.size : newer);
 }, 1000);
 
 function received(hint) {
+  if (mode === "reload" && hint.document_id !== list.dataset.row) return;
   const row = list.querySelector(`[data-job="${CSS.escape(hint.job_id)}"]`);
   const bar = row?.querySelector("[data-progress]");
   if (hint.kind === "progress" && bar && row.querySelector("[data-stage]").textContent === STAGES[hint.stage]) {
