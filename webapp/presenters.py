@@ -128,7 +128,7 @@ def document_json(document: Document) -> dict[str, JSON]:
             "markdown": url_for("api.document_markdown", document_id=document.id),
             "original": url_for("api.document_original", document_id=document.id),
             "result": url_for("api.document_result", document_id=document.id),
-            "reprocess": url_for("api.document_reprocess", document_id=document.id),
+            "reprocess": url_for("api.reprocess_document", document_id=document.id),
             "page": url_for("pages.document", document_id=document.id),
         },
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import re
-from typing import Protocol, cast
+
+from jobs.languages import identify
 
 _SAMPLE_CHARACTERS = 4000
 _LEAST_LETTERS = 20
@@ -17,13 +17,6 @@ _NOT_LETTERS = re.compile(r"[\W\d_]+")
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 UNSPACED_RUN = re.compile(f"[{_UNSPACED}]+")
-
-
-class _Identifier(Protocol):
-    """The one method of py3langid that is used here."""
-
-    def classify(self, text: str) -> tuple[str, float]:
-        """Return the likeliest language and its probability."""
 
 
 def detect_language(text: str) -> str | None:
@@ -41,9 +34,9 @@ def detect_language(text: str) -> str | None:
     if len(sample) < enough:
         return None
     # Many receipts and forms are in capitals, which the identifier hardly knows.
-    language, confidence = _identifier().classify(sample.lower())
-    language = "zh" if language in _CHINESE else str(language)
-    return language if float(confidence) >= _LEAST_CONFIDENCE and len(language) == 2 else None
+    language, confidence = identify(sample.lower())
+    language = "zh" if language in _CHINESE else language
+    return language if confidence >= _LEAST_CONFIDENCE and len(language) == 2 else None
 
 
 def is_unspaced(text: str) -> bool:
@@ -58,11 +51,3 @@ def _sample(text: str) -> str:
         return text
     part, middle = _SAMPLE_CHARACTERS // 4, len(text) // 2
     return " ".join((text[: 2 * part], text[middle : middle + part], text[-part:]))
-
-
-@functools.cache
-def _identifier() -> _Identifier:
-    """Load the language model once per process; it takes about 0.6 s of CPU."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return cast("_Identifier", LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from jobs import languages
+
 _SAMPLE_CHARS = 20_000
 _MIN_LETTERS = 20
 _MIN_PROBABILITY = 0.5
@@ -16,8 +18,5 @@ def detect(text: str) -> str | None:
     sample = " ".join(text[:_SAMPLE_CHARS].split())
     if sum(character.isalpha() for character in sample) < _MIN_LETTERS:
         return None
-    from py3langid import langid
-
-    identifier = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
-    code, probability = identifier.classify(sample)
-    return str(code) if float(probability) >= _MIN_PROBABILITY and len(str(code)) == 2 else None
+    code, probability = languages.identify(sample)
+    return code if probability >= _MIN_PROBABILITY and len(code) == 2 else None

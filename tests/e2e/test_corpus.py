@@ -22,7 +22,8 @@ def test_every_document_ends_completed_or_failed_with_a_reason(
     environ = {**environ, "WORKERS": "2", "LEASE_SECONDS": "60", "HEARTBEAT_SECONDS": "15"}
     service = start_service(environ)
     client = Client(service, engine)
-    paths = files(part)
+    # An empty file is refused at once; that has its own test.
+    paths = [path for path in files(part) if path.stat().st_size]
     accepted = []
     for start in range(0, len(paths), 20):
         accepted += client.upload(*((path.name, path.read_bytes()) for path in paths[start : start + 20]))

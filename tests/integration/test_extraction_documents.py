@@ -205,7 +205,7 @@ def test_a_file_that_is_gone_is_the_machine_s_fault(tmp_path):
 
 def test_no_engine_is_imported_by_the_parent():
     heavy = (
-        "liteparse xberg tesserocr pypdfium2 pypdf PIL pillow_heif py3langid numpy charset_normalizer "
+        "liteparse xberg tesserocr pypdfium2 pypdf PIL pillow_heif fasttext numpy charset_normalizer "
         "sqlalchemy redis rq flask structlog"
     )
     code = (

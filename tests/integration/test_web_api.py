@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.model import Completed, Failed
+from jobs.queries import Queries
 from tests.support.web import claimed, close_app, extracted, upload, uploaded
 from webapp import create_app
 
@@ -291,6 +292,15 @@ def test_reprocessing_makes_a_new_job_or_names_the_open_one(program):
     assert program.post(url, data={"operation": "analyze"}).status_code == 202
     assert program.post(url, json=["x"]).status_code == 400
     assert program.post(url, json={"operation": "x"}).json["code"] == "unsupported_operation"
+
+
+def test_reprocessing_computes_anew_unless_told_to_reuse(program, engine):
+    url = f"/api/v1/documents/{uploaded(program)['id']}/reprocess"
+    anew = program.post(url, json={"operation": "extract"}).json["id"]
+    reused = program.post(url, json={"operation": "analyze", "fresh": False}).json["id"]
+    queries = Queries(engine)
+    assert queries.item(anew, owner=None).fresh is True
+    assert queries.item(reused, owner=None).fresh is False
 
 
 # Errors.

@@ -91,7 +91,7 @@ def test_reprocessing_from_the_page_shows_the_new_job_or_the_open_one(program, m
     answer = member.post(path, data={"operation": "process"})
     assert answer.headers["Location"] == f"/jobs/{document['job_id']}"
     service.settle(claimed(service, document["job_id"]), Completed())
-    answer = member.post(path, data={"operation": "process", "fresh": "1"})
+    answer = member.post(path, data={"operation": "process"})
     assert answer.status_code == 303
     assert document["job_id"] not in answer.headers["Location"]
     assert member.post(path, data={"operation": "explode"}).status_code == 400

@@ -41,7 +41,7 @@ _INERT_TYPES = (
 
 @blueprint.post("/documents")
 @accepts_files
-def upload() -> ResponseReturnValue:
+def upload_document() -> ResponseReturnValue:
     """Take one or several files; each gets a document and a job at once."""
     accepted, refused = accept_uploads()
     body: dict[str, JSON] = {"documents": [accepted_json(one) for one in accepted]}
@@ -132,15 +132,15 @@ def document_original(document_id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/documents/<document_id>/reprocess")
-def document_reprocess(document_id: str) -> ResponseReturnValue:
-    """Queue a document again; answers at once with the new job."""
+def reprocess_document(document_id: str) -> ResponseReturnValue:
+    """Queue a document again, to be computed anew unless ``fresh`` is false; answers with the new job."""
     found = _document(document_id)
     wanted = _body()
     item = services().service.enqueue(
         found.id,
         str(wanted.get("operation") or "process"),
         parse_priority(wanted.get("priority")),
-        fresh=str(wanted.get("fresh", "")).lower() in {"true", "1", "yes", "on"},
+        fresh=str(wanted.get("fresh", True)).lower() in {"true", "1", "yes", "on"},
     )
     services().intake.announce([item])
     now = services().queries.now()

@@ -38,7 +38,7 @@ def home() -> ResponseReturnValue:
 
 @blueprint.post("/documents")
 @accepts_files
-def upload() -> ResponseReturnValue:
+def upload_document() -> ResponseReturnValue:
     """Take files from the plain form and show their jobs."""
     accepted, refused = accept_uploads()
     for one in refused:
@@ -110,12 +110,12 @@ def document(document_id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/documents/<document_id>/reprocess")
-def reprocess(document_id: str) -> ResponseReturnValue:
+def reprocess_document(document_id: str) -> ResponseReturnValue:
     """Queue a document again and show its new job, or the one that is already there."""
     found = services().queries.document(document_id, owner=owner_filter())
     operation = request.form.get("operation", "process")
     try:
-        item = services().service.enqueue(found.id, operation, fresh=bool(request.form.get("fresh")))
+        item = services().service.enqueue(found.id, operation, fresh=not request.form.get("reuse"))
     except AlreadyQueued as error:
         flash("This document is already in the queue for that; here is its job.")
         return redirect(url_for("pages.job", item_id=error.item_id), 303)
