@@ -1,16 +1,13 @@
 """Reads for pages, the API and the runner; nothing here changes a row.
 
-Lists are paged by keyset: the cursor names the last row seen, so that a page costs the same
-however deep it is. ``owner=None`` sees everything; otherwise a foreign row looks like a missing one.
+``owner=None`` sees everything; otherwise a foreign row looks like a missing one.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,18 +15,9 @@ from jobs.database import Clock, reading
 from jobs.errors import DocumentNotFound, ItemNotFound
 from jobs.ids import parse_id
 from jobs.model import Artifact, Attempt, Document, Event, Label, QueueItem, Status, UserId
+from jobs.paging import Page, cursor_of, keyset, newest_first
 from jobs.rows import ITEM_COLUMNS, to_artifact, to_attempt, to_document, to_event, to_item
 from jobs.tables import artifacts, attempts, documents, events, queue_items, results, workers
-
-Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Row]):
-    """A part of a list, and where it goes on (``None`` at the end)."""
-
-    rows: list[Row]
-    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +110,16 @@ class Queries:
             .select_from(documents.outerjoin(queue_items, queue_items.c.id == newest))
             .where(*_owned(documents, owner), *_matches(text), *self._labelled(label))
         )
-        statement = _keyset(statement, documents, before, limit)
+        statement = keyset(statement, documents, before, limit)
         with reading(self._engine) as connection:
             ids = [row.id for row in connection.execute(statement)]
             rows = self._document_rows(connection, ids[:limit])
-        return Page(rows, _cursor(rows[-1].document) if len(ids) > limit else None)
+        return Page(rows, cursor_of(rows[-1].document) if len(ids) > limit else None)
 
     def _document_rows(self, connection: sa.Connection, ids: list[str]) -> list[DocumentRow]:
         newest = self._newest_item_id()
         found = connection.execute(
-            sa.select(documents).where(documents.c.id.in_(ids)).order_by(*_newest_first(documents))
+            sa.select(documents).where(documents.c.id.in_(ids)).order_by(*newest_first(documents))
         )
         items = {
             item.document_id: item
@@ -185,7 +173,7 @@ class Queries:
         statement = (
             sa.select(*ITEM_COLUMNS)
             .where(queue_items.c.document_id == document_id)
-            .order_by(*_newest_first(queue_items))
+            .order_by(*newest_first(queue_items))
         )
         with reading(self._engine) as connection:
             return [to_item(row) for row in connection.execute(statement)]
@@ -195,7 +183,7 @@ class Queries:
         statement = (
             sa.select(*ITEM_COLUMNS)
             .where(queue_items.c.document_id == document_id)
-            .order_by(*_newest_first(queue_items))
+            .order_by(*newest_first(queue_items))
             .limit(1)
         )
         with reading(self._engine) as connection:
@@ -227,12 +215,12 @@ class Queries:
         )
         if status is not None:
             statement = statement.where(queue_items.c.status == status)
-        statement = _keyset(statement, queue_items, before, limit)
+        statement = keyset(statement, queue_items, before, limit)
         with reading(self._engine) as connection:
             rows = [ItemRow(to_item(row), row.filename) for row in connection.execute(statement)]
         more = len(rows) > limit
         rows = rows[:limit]
-        return Page(rows, _cursor(rows[-1].item) if more else None)
+        return Page(rows, cursor_of(rows[-1].item) if more else None)
 
     def position(self, item: QueueItem) -> int | None:
         """Return an item's place in the line of due items, 1 being the next; ``None`` when not in it."""
@@ -459,35 +447,3 @@ def _matches(text: str | None) -> tuple[sa.ColumnElement[bool], ...]:
             documents.c.sha256.startswith(wanted, autoescape=True),
         ),
     )
-
-
-def _newest_first(table: sa.Table) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
-    return table.c.created_at.desc(), table.c.id.desc()
-
-
-def _keyset(statement: Any, table: sa.Table, before: str | None, limit: int) -> Any:
-    """Order newest first, go on after the cursor, and ask for one row more to know whether there is more."""
-    last = _parse_cursor(before)
-    if last is not None:
-        at, last_id = last
-        statement = statement.where(
-            sa.or_(table.c.created_at < at, sa.and_(table.c.created_at == at, table.c.id < last_id))
-        )
-    return statement.order_by(*_newest_first(table)).limit(limit + 1)
-
-
-def _cursor(row: Document | QueueItem) -> str:
-    return base64.urlsafe_b64encode(f"{row.created_at.isoformat()} {row.id}".encode()).decode()
-
-
-def _parse_cursor(raw: str | None) -> tuple[datetime, str] | None:
-    """Read a cursor; an unreadable one begins at the top."""
-    if not raw:
-        return None
-    try:
-        at, last_id = base64.urlsafe_b64decode(raw.encode()).decode().split(" ")
-        instant = datetime.fromisoformat(at)
-    except (ValueError, binascii.Error, UnicodeError):
-        return None
-    known = parse_id(last_id)
-    return None if known is None or instant.tzinfo is None else (instant, known)
