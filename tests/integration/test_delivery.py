@@ -174,9 +174,11 @@ def test_two_sweeps_rescue_and_ring(service, engine, settings, delivery, item):
     expire_lease(engine, item.id)
     assert sweep.run(settings, engine, delivery, force=True).suspected == 1
     expire_lease(engine, item.id)
-    assert sweep.run(settings, engine, delivery, force=True).rescued == 1
+    second = sweep.run(settings, engine, delivery, force=True)
+    assert second.rescued == 1
     make_due(engine, item.id)
-    assert sweep.run(settings, engine, delivery, force=True).announced == 1
+    # The jitter may have made it due within the sweep that rescued it.
+    assert second.announced + sweep.run(settings, engine, delivery, force=True).announced == 1
     assert Queries(engine).item(item.id, owner=None).status is Status.PENDING
 
 

@@ -19,6 +19,7 @@ from werkzeug.serving import make_server
 from jobs import accounts
 from jobs.ids import new_id
 from jobs.model import Artifact, Lease, Role, User
+from tests.support.servers import wait_until
 from webapp import create_app
 
 
@@ -38,7 +39,9 @@ def app(settings) -> Iterator[Flask]:
 
 
 def close_app(app: Flask) -> None:
-    app.extensions["docqueue_hub"].close()
+    hub = app.extensions["docqueue_hub"]
+    hub.close()
+    wait_until(lambda: hub._poller is None, 5, "the poller has ended")
     app.extensions["docqueue"].queries._engine.dispose()
     app.extensions["docqueue"].delivery.connection.close()
 
@@ -145,6 +148,8 @@ def extracted(service, job_id, text="Plain text.", markdown="# Plain\n\ntext") -
 def serving(app: Flask) -> Iterator[str]:
     """Serve the application on real sockets, a thread for each connection."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
+    # Closing waits for the requests under way, so that none still holds a database connection.
+    server.daemon_threads = False
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
