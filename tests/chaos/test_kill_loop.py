@@ -21,8 +21,8 @@ from tests.support.client import Client
 
 pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.timeout(300)]
 
-DOCUMENTS = 40
-FAULTS = 30
+DOCUMENTS = 30
+FAULTS = 25
 SEED = 20261122
 
 

@@ -80,7 +80,7 @@ def test_the_watcher_brings_a_killed_server_back_with_its_data(start):
 def test_a_watcher_takes_over_when_the_owner_is_killed(start, data_dir):
     program = (
         "import sys, time, pathlib; from jobs.embedded_redis import EmbeddedRedis;"
-        "EmbeddedRedis(pathlib.Path(sys.argv[1])).start(); time.sleep(60)"
+        "owner = EmbeddedRedis(pathlib.Path(sys.argv[1])); owner.start(); time.sleep(60)"
     )
     with start_tied([sys.executable, "-c", program, str(data_dir)], stdout=subprocess.DEVNULL) as owner:
         wait_until(EmbeddedRedis(data_dir).answers)

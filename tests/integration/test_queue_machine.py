@@ -232,7 +232,7 @@ def run(service, engine, settings, examples, phases=tuple(Phase)):
 
 
 def test_the_queue_holds_its_invariants_in_any_order(service, engine, settings):
-    run(service, engine, settings, examples=40)
+    run(service, engine, settings, examples=25)
 
 
 def test_the_machine_bites_when_the_fence_is_gone(engine, settings):
