@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import importlib.util
 import os
 import pwd
@@ -45,7 +46,7 @@ def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, 
         time.sleep(0.02)
 
 
-class _Server:
+class _Server(abc.ABC):
     """A child process that dies with the tests."""
 
     process: subprocess.Popen[bytes] | None = None
@@ -57,8 +58,9 @@ class _Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @abc.abstractmethod
     def start(self) -> None:
-        raise NotImplementedError
+        """Start it and wait until it answers; nothing if it runs."""
 
     def stop(self) -> None:
         """End it as an operator would."""

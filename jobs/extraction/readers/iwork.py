@@ -43,6 +43,7 @@ def read(source: Source) -> Reading:
         with zipfile.ZipFile(source.path) as package:
             _refuse_protected(package)
             parts = dict(_parts(package))
+    # NotImplementedError is how zipfile says that it does not know a member's compression.
     except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError) as error:
         raise Fault(FaultCode.UNREADABLE) from error
     if source.media_type == mt.NUMBERS or not parts:
