@@ -109,6 +109,8 @@ function take(files) {
 }
 
 input.addEventListener("change", () => { take([...input.files]); input.value = ""; });
+// Files may have been chosen before this script was there to listen.
+if (input.files.length) { take([...input.files]); input.value = ""; }
 form.addEventListener("submit", (event) => { event.preventDefault(); take([...input.files]); });
 
 let depth = 0;
