@@ -7,6 +7,11 @@ The tree::
     │   ├── EmptyUpload
     │   ├── UploadTooLarge
     │   ├── UnsupportedOperation
+    │   ├── UnknownQueue
+    │   ├── DuplicateDocument
+    │   ├── KeyInFlight        the Idempotency-Key's first request is still being answered
+    │   ├── KeyReused          the Idempotency-Key was used for another request
+    │   ├── InvalidBulk
     │   └── StorageFull        not the caller's fault, yet nothing was stored either
     ├── StateError             the row is not in the state the call needs
     │   ├── DocumentNotFound
@@ -16,6 +21,7 @@ The tree::
     │   └── AlreadyQueued
     ├── ProcessingError        what a stage may raise; decides between retry and failure
     │   ├── Transient          try again after a backoff, or after ``retry_after``
+    │   │   └── Throttled      asked to wait: put back without counting
     │   ├── Permanent          trying again cannot help
     │   └── Cancelled          the person who waits asked to stop
     ├── DeliveryError          Redis did not take the message; the sweep rings later
@@ -64,6 +70,46 @@ class UnsupportedOperation(IntakeError):
     """The operation's name is not registered."""
 
     code = "unsupported_operation"
+
+
+class UnknownQueue(IntakeError):
+    """No queue of this name is set up."""
+
+    code = "unknown_queue"
+
+
+class DuplicateDocument(IntakeError):
+    """The owner already has a document with these bytes, and asked to be told.
+
+    Args:
+        public_message: one sentence for people.
+        document_id: the document that has them.
+    """
+
+    code = "duplicate"
+
+    def __init__(self, public_message: str, document_id: str) -> None:
+        super().__init__(public_message)
+        self.document_id = document_id
+
+
+class KeyInFlight(IntakeError):
+    """The first request with this Idempotency-Key is still being answered."""
+
+    code = "idempotency_key_in_flight"
+    retryable = True
+
+
+class KeyReused(IntakeError):
+    """This Idempotency-Key was used for a request that said something else."""
+
+    code = "idempotency_key_reused"
+
+
+class InvalidBulk(IntakeError):
+    """A bulk operation's filter or arguments cannot be meant."""
+
+    code = "invalid_bulk"
 
 
 class StorageFull(IntakeError):
@@ -155,6 +201,22 @@ class Transient(ProcessingError):
     ) -> None:
         super().__init__(public_message, code=code)
         self.retry_after = retry_after
+
+
+class Throttled(Transient):
+    """Something outside is too busy for us: the item goes back uncounted.
+
+    Args:
+        public_message: one sentence for the person who waits.
+        key: what is busy, e.g. ``"model"``; items that need it wait as well. ``None`` when only this one.
+        retry_after: seconds to wait.
+    """
+
+    code = "throttled"
+
+    def __init__(self, public_message: str, *, key: str | None, retry_after: float) -> None:
+        super().__init__(public_message, retry_after=retry_after)
+        self.key = key
 
 
 class Permanent(ProcessingError):

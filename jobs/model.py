@@ -106,6 +106,10 @@ class QueueItem:
     error_message: str | None
     worker: str | None
     lease_id: str | None
+    queue: str
+    turn: int
+    deferred: bool
+    superseded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,3 +225,29 @@ class Attempt:
     error_code: str | None
     error_message: str | None
     traceback: str | None
+    peak_memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What people said about a queue.
+
+    Attributes:
+        paused_at: since when nothing of it is claimed, or ``None`` while it runs.
+        paused_by: who paused it.
+        pause_reason: why, for everybody who waits.
+    """
+
+    name: str
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    pause_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """Until when something outside asked us to wait."""
+
+    key: str
+    until: datetime
+    reason: str

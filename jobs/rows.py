@@ -48,6 +48,10 @@ ITEM_COLUMNS = (
     queue_items.c.error_message,
     queue_items.c.worker,
     queue_items.c.lease_id,
+    queue_items.c.queue,
+    queue_items.c.turn,
+    queue_items.c.deferred,
+    queue_items.c.superseded,
 )
 """The columns of a :class:`jobs.model.QueueItem`, in its order."""
 
@@ -108,6 +112,7 @@ def to_attempt(row: sa.Row[*tuple[Any, ...]]) -> Attempt:
         error_code=row.error_code,
         error_message=row.error_message,
         traceback=row.traceback,
+        peak_memory_bytes=row.peak_memory_bytes,
     )
 
 

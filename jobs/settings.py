@@ -6,15 +6,17 @@ Nothing else reads the environment. ``docs/configuration.md`` lists every field;
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 from jobs.errors import ConfigurationError
+from jobs.model import OPERATION_NAMES
 from jobs.states import RetryPolicy
 
 T = TypeVar("T")
@@ -39,8 +41,20 @@ class Settings:
     workers: int = 1
     web_threads: int = 24
     queue_name: str = "documents"
+    more_queues: str = ""
+    max_running_per_owner: int = 0
+    policy_process: str = ""
+    policy_extract: str = ""
+    policy_analyze: str = ""
     max_upload_bytes: int = 50 * 1024 * 1024
     max_files_per_upload: int = 100
+    min_free_bytes: int = 64 * 1024 * 1024
+    idempotency_hours: float = 24.0
+    retain_completed_days: float = 0.0
+    retain_failed_days: float = 0.0
+    retain_cancelled_days: float = 0.0
+    retain_documents_days: float = 0.0
+    bytes_grace_hours: float = 24.0
     lease_seconds: float = 60.0
     heartbeat_seconds: float = 15.0
     sweep_seconds: float = 5.0
@@ -56,6 +70,7 @@ class Settings:
     llm_api_key: str = field(default="", repr=False)
     llm_model: str = ""
     llm_timeout_seconds: float = 60.0
+    llm_max_running: int = 0
     cron_token: str = field(default="", repr=False)
     session_hours: int = 168
     secure_cookies: bool = False
@@ -65,13 +80,27 @@ class Settings:
 
     @property
     def retry_policy(self) -> RetryPolicy:
-        """The limits that :func:`jobs.states.decide` works with."""
+        """The limits of every operation that has none of its own."""
         return RetryPolicy(
             max_failures=self.max_failures,
             max_crashes=self.max_crashes,
             base_seconds=self.backoff_base_seconds,
             cap_seconds=self.backoff_cap_seconds,
+            timeout_seconds=self.job_timeout_seconds,
         )
+
+    def policy(self, operation: str) -> RetryPolicy:
+        """Return the limits that :func:`jobs.states.decide` works with for an operation.
+
+        Args:
+            operation: one of :data:`jobs.model.OPERATION_NAMES`.
+        """
+        return _parse_policy(f"policy_{operation}", getattr(self, f"policy_{operation}"), self.retry_policy)
+
+    @property
+    def queue_names(self) -> tuple[str, ...]:
+        """Every queue that items may be put into; the first is where they go unless told otherwise."""
+        return (self.queue_name, *(name.strip() for name in self.more_queues.split(",") if name.strip()))
 
     @property
     def uses_sqlite(self) -> bool:
@@ -186,6 +215,32 @@ def _parse(name: str, raw: str) -> object:
     return raw
 
 
+_POLICY_FIELDS: dict[str, tuple[str, Callable[[str], float]]] = {
+    "failures": ("max_failures", int),
+    "crashes": ("max_crashes", int),
+    "base": ("base_seconds", float),
+    "cap": ("cap_seconds", float),
+    "timeout": ("timeout_seconds", int),
+}
+
+
+def _parse_policy(name: str, raw: str, policy: RetryPolicy) -> RetryPolicy:
+    """Read ``failures=3,base=5,cap=600,timeout=120`` over the limits that hold anyway."""
+    for part in filter(None, (part.strip() for part in raw.split(","))):
+        key, _, value = part.partition("=")
+        if key.strip() not in _POLICY_FIELDS:
+            raise ConfigurationError(
+                f"{name.upper()} names {key.strip()!r}; it may set {', '.join(_POLICY_FIELDS)}, "
+                "as in failures=3,base=5,cap=600,timeout=120."
+            )
+        member, convert = _POLICY_FIELDS[key.strip()]
+        number = _convert(f"{name} ({key.strip()})", value.strip(), convert, "a number")
+        if not number > 0:
+            raise ConfigurationError(f"{name.upper()}: {key.strip()} must be above 0.")
+        policy = replace(policy, **{member: number})
+    return policy
+
+
 def _convert(name: str, raw: str, convert: Callable[[str], T], expected: str) -> T:
     try:
         return convert(raw)
@@ -220,6 +275,23 @@ def _check(settings: Settings) -> None:
     for name in positive:
         if not getattr(settings, name) > 0:
             raise ConfigurationError(f"{name.upper()} must be above 0.")
+    not_negative = (
+        "max_running_per_owner", "llm_max_running", "min_free_bytes", "idempotency_hours",
+        "retain_completed_days", "retain_failed_days", "retain_cancelled_days", "retain_documents_days",
+        "bytes_grace_hours",
+    )  # fmt: skip
+    for name in not_negative:
+        if not getattr(settings, name) >= 0:
+            raise ConfigurationError(f"{name.upper()} must not be below 0.")
+    for operation in OPERATION_NAMES:
+        settings.policy(operation)
+    if len(set(settings.queue_names)) < len(settings.queue_names):
+        raise ConfigurationError("QUEUE_NAME and MORE_QUEUES must name each queue once.")
+    for name in settings.queue_names:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", name):
+            raise ConfigurationError(
+                f"A queue's name has 1 to 60 small letters, digits, - and _; {name!r} has others."
+            )
     if not 0 < settings.port < 65536:
         raise ConfigurationError(f"PORT must be between 1 and 65535, not {settings.port}.")
     if settings.heartbeat_seconds * 2 > settings.lease_seconds:

@@ -77,12 +77,14 @@ class RetryPolicy:
         max_crashes: crashes after which the item is quarantined, 1 or more.
         base_seconds: longest wait after the first failure.
         cap_seconds: longest wait after any failure.
+        timeout_seconds: longest time that an attempt may take.
     """
 
     max_failures: int = 5
     max_crashes: int = 3
     base_seconds: float = 2.0
     cap_seconds: float = 900.0
+    timeout_seconds: int = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +133,15 @@ def decide(item: QueueItem, outcome: Outcome, policy: RetryPolicy, fraction: flo
             return Settlement(Trigger.CANCEL_ACKNOWLEDGE)
         case Failed():
             return _decide_failed(item, outcome, policy, fraction)
-        case Snoozed(seconds=seconds):
+        case Snoozed(seconds=seconds, reason=reason):
             if item.cancel_requested_at is not None:
                 return Settlement(Trigger.CANCEL_ACKNOWLEDGE)
-            return Settlement(Trigger.SNOOZE, delay_seconds=max(0.0, seconds))
+            return Settlement(
+                Trigger.SNOOZE,
+                delay_seconds=max(0.0, seconds),
+                error_code="throttled",
+                error_message=reason,
+            )
         case Released():
             if item.cancel_requested_at is not None:
                 return Settlement(Trigger.CANCEL_ACKNOWLEDGE)

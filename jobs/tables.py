@@ -52,6 +52,13 @@ Json = sa.JSON()
 
 STATUSES = "'pending', 'in_progress', 'completed', 'failed', 'cancelled'"
 OPEN = sa.text("status IN ('pending', 'in_progress')")
+WAITING = "status = 'pending' AND NOT deferred"
+
+
+def _partial(name: str, where: str, *columns: str | sa.TextClause) -> sa.Index:
+    """Make an index over some of the rows, the same on both databases."""
+    return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
 
 users = sa.Table(
     "users",
@@ -143,6 +150,14 @@ queue_items = sa.Table(
     sa.Column("lease_expires_at", sa.Double()),
     sa.Column("lease_boot", sa.String(40)),
     sa.Column("suspect_at", sa.Double()),
+    sa.Column("queue", sa.String(60), nullable=False, server_default="documents"),
+    # Its place among items of the same priority: owners take turns, see DocumentQueueService.enqueue_in.
+    sa.Column("turn", sa.BigInteger(), nullable=False, server_default="0"),
+    # Not due when it was last written; the sweep clears it. The due time decides, this keeps lines short.
+    sa.Column("deferred", sa.Boolean(), nullable=False, server_default=sa.false()),
+    # The document has a newer item.
+    sa.Column("superseded", sa.Boolean(), nullable=False, server_default=sa.false()),
+    sa.CheckConstraint("NOT deferred OR status = 'pending'", name="deferred"),
     sa.CheckConstraint(f"status IN ({STATUSES})", name="status"),
     sa.CheckConstraint("(status = 'in_progress') = (lease_id IS NOT NULL)", name="lease_id"),
     sa.CheckConstraint("(status = 'in_progress') = (lease_expires_at IS NOT NULL)", name="lease_expires_at"),
@@ -158,14 +173,14 @@ queue_items = sa.Table(
         "uq_queue_items_open", "document_id", "operation", unique=True,
         sqlite_where=OPEN, postgresql_where=OPEN,
     ),
-    sa.Index(
-        "ix_queue_items_due", sa.text("priority DESC"), "due_at", "id",
-        sqlite_where=sa.text("status = 'pending'"), postgresql_where=sa.text("status = 'pending'"),
-    ),
-    sa.Index(
-        "ix_queue_items_leases", "lease_expires_at",
-        sqlite_where=sa.text("status = 'in_progress'"), postgresql_where=sa.text("status = 'in_progress'"),
-    ),
+    _partial("ix_queue_items_line", WAITING, "queue", sa.text("priority DESC"), "turn", "id"),
+    _partial("ix_queue_items_oldest", WAITING, "queue", "due_at", "id"),
+    _partial("ix_queue_items_deferred", "status = 'pending' AND deferred", "due_at", "id"),
+    _partial("ix_queue_items_turns", "status = 'pending'", "queue", "owner_id", "priority", "turn"),
+    _partial("ix_queue_items_leases", "status = 'in_progress'", "lease_expires_at"),
+    _partial("ix_queue_items_ended", "finished_at IS NOT NULL", "status", "finished_at", "id"),
+    _partial("ix_queue_items_newest", "NOT superseded", "status", "created_at", "id"),
+    _partial("ix_queue_items_newest_of_owner", "NOT superseded", "owner_id", "status", "created_at", "id"),
     sa.Index(None, "document_id", "created_at"),
     sa.Index(None, "status", "created_at", "id"),
     sa.Index(None, "created_at", "id"),
@@ -187,11 +202,13 @@ attempts = sa.Table(
     sa.Column("error_code", sa.String(60)),
     sa.Column("error_message", sa.Text()),
     sa.Column("traceback", sa.Text()),
+    sa.Column("peak_memory_bytes", sa.BigInteger()),
     sa.CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="ended"),
     sa.Index(
         "uq_attempts_open", "item_id", unique=True,
         sqlite_where=sa.text("ended_at IS NULL"), postgresql_where=sa.text("ended_at IS NULL"),
     ),
+    sa.Index(None, "ended_at"),
 )  # fmt: skip
 
 artifacts = sa.Table(
@@ -205,6 +222,10 @@ artifacts = sa.Table(
     sa.Column("meta", Json, nullable=False),
     sa.Column("body", sa.LargeBinary(), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    # The fence that wrote it; no foreign key, an artifact outlives the item.
+    sa.Column("item_id", Id),
+    sa.Column("attempt", sa.Integer()),
+    sa.Column("lease_id", sa.String(32)),
     sa.Index(None, "cache_key", "created_at"),
 )
 
@@ -235,8 +256,13 @@ events = sa.Table(
     sa.Column("attempt", sa.Integer(), nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Column("data", Json, nullable=False),
+    # The fence of the attempt that caused it; none for what people and the sweep did.
+    sa.Column("lease_id", sa.String(32)),
+    # PostgreSQL: the transaction's number, by default; it makes a feed over all items gapless.
+    sa.Column("tx", sa.BigInteger(), nullable=False, server_default="0"),
     sa.Index(None, "item_id", "seq"),
     sa.Index(None, "owner_id", "seq"),
+    sa.Index(None, "tx", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -249,6 +275,7 @@ workers = sa.Table(
     sa.Column("state", sa.String(12), nullable=False),
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.Column("queue", sa.String(60), nullable=False, server_default="documents"),
     sa.CheckConstraint("state IN ('idle', 'busy', 'gone')", name="state"),
     sa.Index(None, "seen_at"),
 )
@@ -260,9 +287,122 @@ sweeps = sa.Table(
     sa.Column("swept_at", UtcDateTime, nullable=False),
 )
 
-tallies = sa.Table(
-    "tallies",
+# What people said about a queue; a queue without a row runs.
+queues = sa.Table(
+    "queues",
     metadata,
-    sa.Column("name", sa.String(40), primary_key=True),
-    sa.Column("value", sa.BigInteger(), nullable=False),
+    sa.Column("name", sa.String(60), primary_key=True),
+    sa.Column("paused_at", UtcDateTime),
+    sa.Column("paused_by", sa.String(80)),
+    sa.Column("pause_reason", sa.String(500)),
+)
+
+# The running items by what they take up: at most so many rows with one key, see CLAIM and enter_stage.
+slots = sa.Table(
+    "slots",
+    metadata,
+    sa.Column("key", sa.String(120), primary_key=True),
+    sa.Column("item_id", Id, sa.ForeignKey("queue_items.id", ondelete="CASCADE"), primary_key=True),
+    sa.Index(None, "item_id"),
+)
+
+# Until when somebody outside asked us to wait, by the key of what was asked.
+throttles = sa.Table(
+    "throttles",
+    metadata,
+    sa.Column("key", sa.String(120), primary_key=True),
+    sa.Column("until", UtcDateTime, nullable=False),
+    sa.Column("reason", sa.String(500), nullable=False),
+)
+
+# What model calls took; each row carries the fence that wrote it.
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("item_id", Id, nullable=False),
+    sa.Column("document_id", Id, nullable=False),
+    sa.Column("owner_id", Id),
+    sa.Column("attempt", sa.Integer(), nullable=False),
+    sa.Column("lease_id", sa.String(32), nullable=False),
+    sa.Column("stage", sa.String(40), nullable=False),
+    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("requests", sa.Integer(), nullable=False),
+    sa.Column("prompt_tokens", sa.BigInteger(), nullable=False),
+    sa.Column("completion_tokens", sa.BigInteger(), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Index(None, "item_id"),
+    sa.Index(None, "owner_id", "at"),
+)
+
+# How many items there are of each kind: kept by triggers, whoever writes. On PostgreSQL a statement appends its
+# changes, so that nobody waits for a row that everybody counts on; the sweep adds them up.
+item_counts = sa.Table(
+    "item_counts",
+    metadata,
+    sa.Column("bucket", sa.String(20), primary_key=True),
+    sa.Column("amount", sa.BigInteger(), nullable=False),
+)
+
+item_count_changes = sa.Table(
+    "item_count_changes",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("bucket", sa.String(20), nullable=False),
+    sa.Column("amount", sa.BigInteger(), nullable=False),
+)
+
+# What was answered to a request with an Idempotency-Key, to be answered again.
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("owner_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    # Whose turn it is to answer; a request that died in the middle loses it at locked_until.
+    sa.Column("token", sa.String(32), nullable=False),
+    sa.Column("locked_until", UtcDateTime, nullable=False),
+    sa.Column("status", sa.Integer()),
+    sa.Column("headers", Json),
+    sa.Column("body", Json),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("(status IS NULL) = (body IS NULL)", name="answered"),
+    sa.Index(None, "created_at"),
+)
+
+# One request over many items, worked off in slices.
+bulk_operations = sa.Table(
+    "bulk_operations",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("filter", Json, nullable=False),
+    sa.Column("arguments", Json, nullable=False),
+    sa.Column("reason", sa.String(500), nullable=False),
+    sa.Column("requested_by", sa.String(80), nullable=False),
+    # Whose items it may touch; everybody's when NULL.
+    sa.Column("owner_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE")),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("matching", sa.BigInteger(), nullable=False),
+    sa.Column("done", sa.BigInteger(), nullable=False),
+    sa.Column("skipped", sa.BigInteger(), nullable=False),
+    # The last row that was dealt with, as a list's cursor.
+    sa.Column("cursor", sa.Text()),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("finished_at", UtcDateTime),
+    sa.CheckConstraint("kind IN ('retry', 'cancel', 'change_priority', 'delete')", name="kind"),
+    sa.CheckConstraint("state IN ('running', 'completed', 'cancelled')", name="state"),
+    sa.CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="finished_at"),
+    sa.Index(None, "state", "created_at"),
+    sa.Index(None, "owner_id", "created_at"),
+)
+
+# Bytes that no document names any more, and since when; deleted after a grace.
+unreferenced_bytes = sa.Table(
+    "unreferenced_bytes",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Index(None, "since"),
 )
