@@ -11,14 +11,21 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
+import shutil
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from jobs.errors import StorageFull
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SPOOL_PREFIX = "upload-"
+_FOLDER = re.compile("[0-9a-f]{2}")
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 class Spool:
@@ -31,7 +38,7 @@ class Spool:
 
     def __init__(self, folder: Path, limit: int) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=folder, prefix="upload-")
+        handle, name = tempfile.mkstemp(dir=folder, prefix=_SPOOL_PREFIX)
         self.path = Path(name)
         self.size = 0
         self.too_large = False
@@ -83,18 +90,31 @@ class Spool:
             self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def flush_to_disk(self) -> None:
-        """Make the bytes durable under their temporary name.
+    def flush_to_disk(self, *, keep_open: bool = False) -> None:
+        """Make the bytes durable under their temporary name, or a new one when that was used up.
+
+        Args:
+            keep_open: whether the bytes may be asked for once more, whatever becomes of the file's name.
 
         Raises:
             StorageFull: the disk or quota is full.
         """
         try:
+            if not self.path.exists():
+                self._copy()
             self._file.flush()
             sync_file(self._file.fileno())
-            self._file.close()
+            if not keep_open:
+                self._file.close()
         except OSError as error:
             raise _storage_error(error) from error
+
+    def _copy(self) -> None:
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=_SPOOL_PREFIX)
+        with self._file as source:
+            self.path, self._file = Path(name), os.fdopen(handle, "w+b")
+            source.seek(0)
+            shutil.copyfileobj(source, self._file)
 
 
 class BlobStore:
@@ -119,11 +139,13 @@ class BlobStore:
         except OSError as error:
             raise _storage_error(error) from error
 
-    def store(self, spool: Spool) -> str:
+    def store(self, spool: Spool, *, keep_open: bool = False) -> str:
         """Make an upload durable and give it its name.
 
         Args:
             spool: a complete upload; closed afterwards.
+            keep_open: leave the spool open, so that it can be stored once more should the file be deleted
+                before a row names it; to be discarded by the caller.
 
         Returns:
             Its SHA-256.
@@ -133,7 +155,7 @@ class BlobStore:
         """
         sha256 = spool.sha256
         target = self.path(sha256)
-        spool.flush_to_disk()
+        spool.flush_to_disk(keep_open=keep_open)
         try:
             fresh_folder = not target.parent.exists()
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -156,6 +178,57 @@ class BlobStore:
             FileNotFoundError: there are none with this hash.
         """
         return self.path(sha256).open("rb")
+
+    def size(self, sha256: str) -> int | None:
+        """Return how many bytes are stored under this hash, or ``None`` when there is no such file."""
+        try:
+            return self.path(sha256).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def delete(self, sha256: str) -> bool:
+        """Delete bytes for good; only under the lock of :mod:`jobs.bytes_lock`, when no row names them.
+
+        Returns:
+            Whether there were any.
+        """
+        try:
+            self.path(sha256).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def folders(self) -> list[str]:
+        """Return the folders that files stand in: the first two digits of their hashes, in order."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self._root) if _FOLDER.fullmatch(entry.name))
+        except FileNotFoundError:
+            return []
+
+    def hashes_in(self, folder: str) -> Iterator[str]:
+        """Yield the hashes of the files in one of :meth:`folders`, in no order."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._root / folder) as entries:
+            for entry in entries:
+                if _HASH.fullmatch(entry.name) and entry.name.startswith(folder):
+                    yield entry.name
+
+    def delete_old_spools(self, older_than_seconds: float) -> int:
+        """Delete what uploads left behind that never ended.
+
+        Args:
+            older_than_seconds: only those that nothing was written to for so long, by this host's clock.
+
+        Returns:
+            How many there were.
+        """
+        deleted = 0
+        for path in self.spool_dir.glob(f"{_SPOOL_PREFIX}*"):
+            # Its upload may end, and take the file away, at any moment.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > older_than_seconds:
+                    path.unlink()
+                    deleted += 1
+        return deleted
 
 
 def sync_file(handle: int) -> None:

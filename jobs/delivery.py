@@ -89,6 +89,11 @@ def rq_job_id(item: QueueItem) -> str:
     return f"{item.document_id}-{item.operation}-{item.id[-8:]}-{item.attempt + 1}"
 
 
+def _list_key(queue: str) -> str:
+    """Return where RQ keeps a queue's list."""
+    return f"{Queue.redis_queue_namespace_prefix}{queue}"
+
+
 class Delivery:
     """Rings RQ for queue items.
 
@@ -100,13 +105,17 @@ class Delivery:
     def __init__(self, connection: redis.Redis, settings: Settings) -> None:
         self.connection = connection
         self._settings = settings
-        self.queue = Queue(
-            settings.queue_name,
-            connection=connection,
-            serializer=JSONSerializer,
-            job_class=DocumentJob,
-            default_timeout=settings.job_timeout_seconds,
-        )
+        self._queues = {
+            name: Queue(
+                name,
+                connection=connection,
+                serializer=JSONSerializer,
+                job_class=DocumentJob,
+                default_timeout=settings.job_timeout_seconds,
+            )
+            for name in settings.queue_names
+        }
+        self.queue = self._queues[settings.queue_name]
 
     def announce(self, items: Sequence[QueueItem]) -> None:
         """Ring for items that are due, all in one round trip; those above priority 0 go to the front.
@@ -118,8 +127,10 @@ class Delivery:
             DeliveryError: Redis did not take the message.
         """
         try:
-            if items:
-                self.queue.enqueue_many([self._job_data(item) for item in items])
+            for name, queue in self._queues.items():
+                mine = [self._job_data(item) for item in items if item.queue == name]
+                if mine:
+                    queue.enqueue_many(mine)
         except (redis.RedisError, OSError) as error:
             raise DeliveryError("Redis is not reachable; the sweep will ring later.") from error
 
@@ -138,7 +149,7 @@ class Delivery:
         try:
             pipeline = self.connection.pipeline(transaction=False)
             for item in items:
-                pipeline.lpos(self.queue.key, rq_job_id(item))
+                pipeline.lpos(_list_key(item.queue), rq_job_id(item))
             missing = [item for item, place in zip(items, pipeline.execute(), strict=True) if place is None]
         except (redis.RedisError, OSError) as error:
             raise DeliveryError("Redis is not reachable; the sweep will ring later.") from error
@@ -158,9 +169,7 @@ class Delivery:
         due = datetime.fromtimestamp(math.ceil(item.due_at.timestamp()), UTC)
         if due - item.due_at < timedelta(milliseconds=100):
             due += timedelta(seconds=1)
-        scheduler = Scheduler(
-            queue_name=self._settings.queue_name, connection=self.connection, job_class=DocumentJob
-        )
+        scheduler = Scheduler(queue_name=item.queue, connection=self.connection, job_class=DocumentJob)
         try:
             scheduler.enqueue_at(
                 due.replace(tzinfo=None),
@@ -168,7 +177,7 @@ class Delivery:
                 item.document_id,
                 item.id,
                 job_id=rq_job_id(item),
-                timeout=self._settings.job_timeout_seconds,
+                timeout=self._settings.policy(item.operation).timeout_seconds,
                 job_result_ttl=RESULT_SECONDS,
                 job_description=rq_job_id(item),
             )
@@ -182,14 +191,17 @@ class Delivery:
         except (redis.RedisError, OSError):
             return False
 
-    def queue_length(self) -> int:
+    def queue_length(self, queue: str | None = None) -> int:
         """Return how many bells wait.
+
+        Args:
+            queue: the queue's name; the usual one when ``None``.
 
         Raises:
             DeliveryError: Redis did not answer.
         """
         try:
-            return int(self.connection.llen(self.queue.key))
+            return int(self.connection.llen(_list_key(queue or self._settings.queue_name)))
         except (redis.RedisError, OSError) as error:
             raise DeliveryError("Redis is not reachable.") from error
 
@@ -198,7 +210,7 @@ class Delivery:
             PROCESS,
             args=(item.document_id, item.id),
             job_id=rq_job_id(item),
-            timeout=self._settings.job_timeout_seconds,
+            timeout=self._settings.policy(item.operation).timeout_seconds,
             result_ttl=RESULT_SECONDS,
             failure_ttl=FAILURE_SECONDS,
             # RQ would otherwise write repr(args) here; an id is all that a dashboard needs.

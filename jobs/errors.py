@@ -209,12 +209,12 @@ class Throttled(Transient):
     Args:
         public_message: one sentence for the person who waits.
         key: what is busy, e.g. ``"model"``; items that need it wait as well. ``None`` when only this one.
-        retry_after: seconds to wait.
+        retry_after: seconds to wait, or ``None`` when nobody said.
     """
 
     code = "throttled"
 
-    def __init__(self, public_message: str, *, key: str | None, retry_after: float) -> None:
+    def __init__(self, public_message: str, *, key: str | None, retry_after: float | None) -> None:
         super().__init__(public_message, retry_after=retry_after)
         self.key = key
 

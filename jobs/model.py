@@ -32,6 +32,9 @@ OPERATION_NAMES = ("process", "extract", "analyze")
 """What can be asked to be done with a document; :mod:`jobs.operations` says how."""
 
 
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+
+
 class Label(enum.StrEnum):
     """What people are shown; derived from the row, never stored."""
 
@@ -106,10 +109,10 @@ class QueueItem:
     error_message: str | None
     worker: str | None
     lease_id: str | None
-    queue: str
-    turn: int
-    deferred: bool
-    superseded: bool
+    queue: str = "documents"
+    turn: int = 0
+    deferred: bool = False
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +228,7 @@ class Attempt:
     error_code: str | None
     error_message: str | None
     traceback: str | None
-    peak_memory_bytes: int | None
+    peak_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

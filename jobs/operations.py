@@ -169,6 +169,26 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something outside that a stage uses, and how many items may use it at once (0: any number)."""
+
+    key: str
+    most: int
+
+
+def resource_of(stage: str, settings: Settings) -> Resource | None:
+    """Return what a stage uses besides this machine, ``None`` for most.
+
+    Args:
+        stage: the stage's name.
+        settings: says whether a model endpoint is asked.
+    """
+    if stage == "analyze" and settings.llm_enabled:
+        return Resource("model", settings.llm_max_running)
+    return None
+
+
 def find_operation(name: str) -> Operation:
     """Return an operation.
 

@@ -7,6 +7,9 @@ outcome of its attempt, written under the attempt's fence.
 from __future__ import annotations
 
 import contextlib
+import random
+import resource
+import sys
 import threading
 import time
 import traceback
@@ -17,7 +20,7 @@ import sqlalchemy as sa
 import structlog
 
 from jobs.blobs import BlobStore
-from jobs.errors import Cancelled, LeaseLost, Permanent, ProcessingError, Transient
+from jobs.errors import Cancelled, LeaseLost, Permanent, ProcessingError, Throttled, Transient
 from jobs.ids import new_id
 from jobs.model import (
     JSON,
@@ -30,9 +33,10 @@ from jobs.model import (
     Outcome,
     QueueItem,
     Released,
+    Snoozed,
     Status,
 )
-from jobs.operations import OPERATIONS, Stage, StageInput, cache_key, make_stages
+from jobs.operations import OPERATIONS, Stage, StageInput, cache_key, make_stages, resource_of
 from jobs.queries import Queries
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings
@@ -43,6 +47,8 @@ log = structlog.get_logger()
 _TRUSTED_PART_OF_LEASE = 0.8
 # Progress is an event row; more than a few in a second tell nobody more.
 _PROGRESS_EVERY_SECONDS = 0.5
+# How long to wait for somebody who asked us to wait and did not say how long.
+_THROTTLED_SECONDS = 15.0
 
 
 class ReleaseRequested(BaseException):
@@ -121,6 +127,25 @@ class Runner:
             return None
         return self._attempt(lease)
 
+    def run_next(self, queue: str, item_id: str) -> QueueItem | None:
+        """Answer a bell: claim the best item of a queue's line and work it off.
+
+        A bell names an item, yet only says that there is work: the database knows what is best by now.
+        There are as many bells as items, so each gets its turn.
+
+        Args:
+            queue: the queue that the bell hung in.
+            item_id: the item that it was rung for; it may have come due a moment ago.
+
+        Returns:
+            The item after its attempt, or ``None`` when there was nothing to claim or the lease was lost.
+        """
+        lease = self._service.claim_next(queue, self._worker, preferred=item_id)
+        if lease is None:
+            log.debug("nothing_to_claim", item_id=item_id)
+            return None
+        return self._attempt(lease)
+
     def process_queue(self, limit: int) -> QueueStatistics:
         """Take due items from the database, best first, and work them off here and now.
 
@@ -133,18 +158,19 @@ class Runner:
         statistics = QueueStatistics()
         self._service.mark_suspects()
         statistics.rescued = len(self._service.rescue())
-        while statistics.processed < limit:
-            claimed = 0
-            for item in self._service.get_pending_items(min(20, limit - statistics.processed)):
-                lease = self._service.mark_in_progress(item, self._worker)
+        tries = 0
+        waiting = list(self._settings.queue_names)
+        while waiting and tries < limit:
+            self._service.stage_due()
+            for queue in list(waiting):
+                lease = self._service.claim_next(queue, self._worker) if tries < limit else None
                 if lease is None:
+                    waiting.remove(queue)
                     continue
-                claimed += 1
+                tries += 1
                 ended = self._attempt(lease)
                 if ended is not None:
                     statistics.count(ended)
-            if not claimed:
-                break
         return statistics
 
     def _attempt(self, lease: Lease) -> QueueItem | None:
@@ -177,12 +203,14 @@ class Runner:
             return Released("the worker was stopped")
         except Cancelled:
             return CancelAcknowledged()
+        except Throttled as error:
+            return self._snoozed(error)
         except ProcessingError as error:
             return _failed(error)
         except self._timeout_errors:
             return Failed(
                 code="timeout",
-                message=f"Took longer than {self._settings.job_timeout_seconds} s.",
+                message=f"Took longer than {self._settings.policy(lease.item.operation).timeout_seconds} s.",
                 permanent=False,
                 traceback=traceback.format_exc(),
             )
@@ -206,6 +234,9 @@ class Runner:
             heartbeat.enter(name)
             kept = self._kept(item, stage, key, fresh=item.fresh and name in operation.own)
             if kept is None:
+                needed = resource_of(name, self._settings)
+                if needed is not None:
+                    self._service.enter_stage(lease, needed.key, needed.most)
                 artifact = self._compute(stage, document, done, key, heartbeat)
                 self._service.checkpoint(lease, name, artifact, reused=False)
             else:
@@ -242,15 +273,24 @@ class Runner:
             created_at=document.created_at,
         )
 
+    def _snoozed(self, error: Throttled) -> Snoozed:
+        """Wait as long as was asked, a little spread out, and let the others wait as well."""
+        cap = self._settings.backoff_cap_seconds
+        seconds = min(cap, _THROTTLED_SECONDS if error.retry_after is None else error.retry_after)
+        if error.key is not None:
+            self._service.throttle(error.key, seconds, error.public_message)
+        return Snoozed(seconds * random.uniform(1.0, 1.2), error.public_message)  # noqa: S311  # no secret
+
     def _settle(self, lease: Lease, outcome: Outcome) -> QueueItem:
         """Settle; after a lost connection ask again, which changes nothing if it had landed."""
+        peak = _peak_memory_bytes()
         for wait in (0.2, 1.0, 3.0):
             try:
-                return self._service.settle(lease, outcome)
+                return self._service.settle(lease, outcome, peak_memory_bytes=peak)
             except sa.exc.OperationalError:
                 log.warning("settle_retried", item_id=lease.item.id, attempt=lease.attempt)
                 time.sleep(wait)
-        return self._service.settle(lease, outcome)
+        return self._service.settle(lease, outcome, peak_memory_bytes=peak)
 
 
 @dataclass
@@ -344,6 +384,15 @@ class Heartbeat:
             except sa.exc.SQLAlchemyError:
                 # The database is away; check() stops the attempt before the lease can be somebody else's.
                 log.warning("renewal_failed", item_id=self.lease.item.id, attempt=self.lease.attempt)
+
+
+def _peak_memory_bytes() -> int:
+    """Return the most memory that this process, or one of its children that ended, has had."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own, children = (
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return max(own, children) * unit
 
 
 def _failed(error: ProcessingError) -> Failed:

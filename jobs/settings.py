@@ -237,7 +237,8 @@ def _parse_policy(name: str, raw: str, policy: RetryPolicy) -> RetryPolicy:
         number = _convert(f"{name} ({key.strip()})", value.strip(), convert, "a number")
         if not number > 0:
             raise ConfigurationError(f"{name.upper()}: {key.strip()} must be above 0.")
-        policy = replace(policy, **{member: number})
+        # Each number was read by its member's type.
+        policy = replace(policy, **{member: number})  # type: ignore[arg-type]
     return policy
 
 

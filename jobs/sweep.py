@@ -6,6 +6,7 @@ It may run anywhere, any number of times at once: every change is guarded in SQL
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import sqlalchemy as sa
 import structlog
@@ -16,8 +17,11 @@ from jobs.model import JSON, Status
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings
 
-_BATCH = 200
-_MOST_PER_SWEEP = 5_000
+# So many bells in a queue's list are enough: each makes a worker look for the best item of the line,
+# whichever it is, and the next sweep rings again.
+_BELLS = 1_000
+_STAGE_BATCH = 1_000
+_MOST_STAGED = 20_000
 
 log = structlog.get_logger()
 
@@ -27,6 +31,7 @@ class SweepStatistics:
     """What one sweep did."""
 
     suspected: int = 0
+    staged: int = 0
     rescued: int = 0
     quarantined: int = 0
     announced: int = 0
@@ -57,7 +62,9 @@ def run(settings: Settings, engine: sa.Engine, delivery: Delivery, *, force: boo
     rescued = service.rescue()
     statistics.rescued = len(rescued)
     statistics.quarantined = sum(item.status is Status.FAILED for item in rescued)
-    statistics.announced = announce_due(service, delivery)
+    statistics.staged = stage(service)
+    statistics.announced = announce_due(service, delivery, settings)
+    service.fold_counts()
     if service.begin_sweep("forget_workers", 3600.0):
         service.forget_workers()
     if any(getattr(statistics, name) for name in statistics.__slots__):
@@ -65,29 +72,52 @@ def run(settings: Settings, engine: sa.Engine, delivery: Delivery, *, force: boo
     return statistics
 
 
-def announce_due(service: DocumentQueueService, delivery: Delivery) -> int:
-    """Ring for every due item that was not announced lately and has no message in the list.
+def stage(service: DocumentQueueService) -> int:
+    """Put the items that came due into their lines.
+
+    Args:
+        service: the queue.
+
+    Returns:
+        How many; a flood of them is spread over several sweeps.
+    """
+    staged = 0
+    while staged < _MOST_STAGED:
+        moved = service.stage_due(_STAGE_BATCH)
+        staged += moved
+        if moved < _STAGE_BATCH:
+            break
+    return staged
+
+
+def announce_due(service: DocumentQueueService, delivery: Delivery, settings: Settings) -> int:
+    """See to it that every queue has bells for the head of its line.
 
     Args:
         service: the queue.
         delivery: the bell.
+        settings: the queues, and how long a bell is trusted.
 
     Returns:
         For how many the bell was rung; a silent Redis ends the pass without an error.
     """
     rung = 0
-    for _ in range(_MOST_PER_SWEEP // _BATCH):
-        items = service.due_to_announce(_BATCH)
-        if not items:
-            break
+    for queue in settings.queue_names:
         try:
-            missing = delivery.announce_missing(items)
+            rung += _announce_queue(service, delivery, queue, settings.announce_again_seconds)
         except DeliveryError:
-            log.warning("announce_failed", items=len(items))
-            break
-        service.mark_announced([item.id for item in items])
-        rung += missing
-        if missing == 0:
-            # Redis remembers them all: the rest of the line is most likely there as well.
+            log.warning("announce_failed", queue=queue)
             break
     return rung
+
+
+def _announce_queue(service: DocumentQueueService, delivery: Delivery, queue: str, again: float) -> int:
+    items = service.due_to_announce(queue, _BELLS)
+    if not items or delivery.queue_length(queue) >= len(items):
+        return 0
+    # A bell that was rung a moment ago may be on its way from the list to a worker.
+    lately = service.now() - timedelta(seconds=again)
+    silent = [item for item in items if item.announced_at is None or item.announced_at < lately]
+    missing = delivery.announce_missing(silent)
+    service.mark_announced([item.id for item in silent])
+    return missing

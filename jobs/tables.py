@@ -176,7 +176,10 @@ queue_items = sa.Table(
     _partial("ix_queue_items_line", WAITING, "queue", sa.text("priority DESC"), "turn", "id"),
     _partial("ix_queue_items_oldest", WAITING, "queue", "due_at", "id"),
     _partial("ix_queue_items_deferred", "status = 'pending' AND deferred", "due_at", "id"),
-    _partial("ix_queue_items_turns", "status = 'pending'", "queue", "owner_id", "priority", "turn"),
+    _partial(
+        "ix_queue_items_turns", "status = 'pending'",
+        "queue", "owner_id", sa.text("priority DESC"), "turn", "id",
+    ),
     _partial("ix_queue_items_leases", "status = 'in_progress'", "lease_expires_at"),
     _partial("ix_queue_items_ended", "finished_at IS NOT NULL", "status", "finished_at", "id"),
     _partial("ix_queue_items_newest", "NOT superseded", "status", "created_at", "id"),
@@ -335,8 +338,8 @@ usage = sa.Table(
     sa.Index(None, "owner_id", "at"),
 )
 
-# How many items there are of each kind: kept by triggers, whoever writes. On PostgreSQL a statement appends its
-# changes, so that nobody waits for a row that everybody counts on; the sweep adds them up.
+# How many items there are of each kind: kept by triggers, whoever writes. On PostgreSQL a statement appends
+# its changes, so that nobody waits for a row that everybody counts on; the sweep adds them up.
 item_counts = sa.Table(
     "item_counts",
     metadata,

@@ -30,22 +30,26 @@ log = structlog.get_logger()
 
 
 def process_document(document_id: str, item_id: str) -> None:
-    """Work one queue item off, if it is due and nobody else has it; the body of an RQ job.
+    """Work the best item of the line off; the body of an RQ job.
 
     Args:
-        document_id: the document, for people who look at RQ; the item decides.
-        item_id: the queue item.
+        document_id: the document, for people who look at RQ; the database decides.
+        item_id: the queue item that the bell was rung for.
     """
     del document_id
     settings = _settings()
     with _engine(settings) as engine:
         job = get_current_job()
         worker = (job.worker_name if job is not None else None) or _process_name()
-        DocumentQueueService(engine, settings).worker_seen(worker, socket.gethostname(), os.getpid(), "busy")
+        queue = job.origin if job is not None and job.origin in settings.queue_names else settings.queue_name
+        service = DocumentQueueService(engine, settings)
+        service.worker_seen(worker, socket.gethostname(), os.getpid(), "busy", queue)
         runner = Runner(engine, settings, worker, timeout_errors=(BaseTimeoutException,))
-        item = runner.run(item_id)
+        item = runner.run_next(queue, item_id)
         if item is not None and item.status is Status.PENDING:
             _ring_again(settings, item)
+        if item is not None and settings.max_running_per_owner:
+            _ring_for_next(settings, service, queue)
 
 
 def sweep() -> None:
@@ -77,6 +81,14 @@ def _ring_again(settings: Settings, item: QueueItem) -> None:
         Delivery(web_connection(settings), settings).announce_later(item)
     except DeliveryError:
         log.warning("retry_not_scheduled", item_id=item.id)
+
+
+def _ring_for_next(settings: Settings, service: DocumentQueueService, queue: str) -> None:
+    """Ring for what could not be claimed while its owner was busy: those bells are used up."""
+    try:
+        Delivery(web_connection(settings), settings).announce(service.due_to_announce(queue, 1))
+    except DeliveryError:
+        log.warning("next_not_announced", queue=queue)
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from openai.types.chat import ChatCompletion
 
 from jobs.analysis.answer import SCHEMA, Message
 from jobs.analysis.language import UNSPACED_CHARACTER
-from jobs.errors import Permanent, ProcessingError, Transient
+from jobs.errors import Permanent, ProcessingError, Throttled, Transient
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 MAX_RETRY_AFTER_SECONDS = 3600.0
@@ -249,7 +249,7 @@ def _status_failure(error: openai.APIStatusError) -> ProcessingError:
         return Permanent("The model endpoint's quota is used up; an operator must raise it.", code="quota")
     if status == 429:
         wait = retry_after(error.response.headers, datetime.now(UTC))
-        return Transient("The model endpoint asked to slow down.", code="throttled", retry_after=wait)
+        return Throttled("The model endpoint asked to slow down.", key="model", retry_after=wait)
     if status >= 500 or status in (408, 409, 425):
         wait = retry_after(error.response.headers, datetime.now(UTC))
         return Transient(f"The model endpoint failed (HTTP {status}).", code="model_error", retry_after=wait)

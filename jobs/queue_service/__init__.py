@@ -5,8 +5,10 @@ An attempt's right to change its item is a :class:`jobs.model.Lease`; its token
 a worker that was taken for dead can change nothing any more (:class:`jobs.errors.LeaseLost`).
 
 Its parts: :mod:`~jobs.queue_service.base` (token, guarded UPDATE, event) under
-:mod:`~jobs.queue_service.attempts` (claim to settlement), :mod:`~jobs.queue_service.operating` (cancel,
-retry, clear) and :mod:`~jobs.queue_service.recovery` (rescue, announcements, workers);
+:mod:`~jobs.queue_service.claiming` (who is next, and how many at once),
+:mod:`~jobs.queue_service.attempts` (up to the settlement), :mod:`~jobs.queue_service.operating` (cancel,
+retry, priority, clear), :mod:`~jobs.queue_service.control` (pause, counts) and
+:mod:`~jobs.queue_service.recovery` (rescue, announcements, workers);
 :mod:`~jobs.queue_service.service` puts them together under the names of the user's document.
 """
 

@@ -1,10 +1,6 @@
-"""One attempt, from its claim to its settlement; every statement carries the lease's token."""
+"""A running attempt, up to its settlement; every statement carries the lease's token."""
 
 from __future__ import annotations
-
-import os
-import secrets
-import socket
 
 import sqlalchemy as sa
 
@@ -12,15 +8,17 @@ from jobs.database import reading
 from jobs.errors import (
     LeaseLost,
 )
+from jobs.ids import new_id
 from jobs.model import (
+    JSON,
     Artifact,
     Failed,
     Lease,
     Outcome,
     QueueItem,
-    Status,
 )
-from jobs.queue_service.base import OUTCOME_NAMES, QueueBase
+from jobs.queue_service.base import OUTCOME_NAMES
+from jobs.queue_service.claiming import Claiming
 from jobs.rows import ITEM_COLUMNS, pack, to_item
 from jobs.states import decide
 from jobs.tables import (
@@ -28,62 +26,12 @@ from jobs.tables import (
     attempts,
     queue_items,
     results,
+    usage,
 )
 
 
-class Attempts(QueueBase):
-    """Claim, renew, checkpoint, settle."""
-
-    def claim(self, item_id: str, worker: str) -> Lease | None:
-        """Take the lease of an item's next attempt.
-
-        Args:
-            item_id: the item.
-            worker: the claiming worker's name.
-
-        Returns:
-            The lease, or ``None`` when there is nothing to claim: not due, not pending, or taken.
-        """
-        lease_id = secrets.token_hex(16)
-        now = self._clock.now
-        statement = (
-            sa.update(queue_items)
-            .where(
-                queue_items.c.id == item_id,
-                queue_items.c.status == Status.PENDING,
-                queue_items.c.due_at <= now,
-                queue_items.c.cancel_requested_at.is_(None),
-            )
-            .values(
-                status=Status.IN_PROGRESS,
-                attempt=queue_items.c.attempt + 1,
-                worker=worker,
-                lease_id=lease_id,
-                lease_expires_at=self._clock.steady + self._settings.lease_seconds,
-                lease_boot=self._clock.boot,
-                suspect_at=None,
-                updated_at=now,
-            )
-            .returning(*ITEM_COLUMNS)
-        )
-        with self._engine.begin() as connection:
-            row = connection.execute(statement).one_or_none()
-            if row is None:
-                return None
-            item = to_item(row)
-            connection.execute(
-                sa.insert(attempts).values(
-                    item_id=item.id,
-                    attempt=item.attempt,
-                    lease_id=lease_id,
-                    worker=worker,
-                    host=socket.gethostname(),
-                    pid=os.getpid(),
-                    started_at=now,
-                )
-            )
-            self._append(connection, item, "started", {"worker": worker})
-        return Lease(item=item, attempt=item.attempt, lease_id=lease_id, worker=worker)
+class Attempts(Claiming):
+    """Renew, checkpoint, settle."""
 
     def renew(self, lease: Lease, *, stage: str | None = None, progress: float | None = None) -> bool:
         """Prolong a lease and report where the attempt is.
@@ -111,7 +59,8 @@ class Attempts(QueueBase):
         with self._engine.begin() as connection:
             item = self._guarded_update(connection, lease, values)
             if stage is not None or progress is not None:
-                self._append(connection, item, "progress", {"stage": item.stage, "progress": item.progress})
+                data: dict[str, JSON] = {"stage": item.stage, "progress": item.progress}
+                self._append(connection, item, "progress", data, lease_id=lease.lease_id)
         return item.cancel_requested_at is not None
 
     def cancel_requested(self, lease: Lease) -> bool:
@@ -165,8 +114,12 @@ class Attempts(QueueBase):
                         meta=artifact.meta,
                         body=pack(artifact.body),
                         created_at=now,
+                        item_id=item.id,
+                        attempt=lease.attempt,
+                        lease_id=lease.lease_id,
                     )
                 )
+                self._note_usage(connection, item, lease, artifact)
             values = {
                 "document_id": item.document_id,
                 "artifact_id": artifact.id,
@@ -177,11 +130,37 @@ class Attempts(QueueBase):
             }
             insert = self._insert(results).values(item_id=item.id, stage=stage, **values)
             connection.execute(insert.on_conflict_do_update(index_elements=["item_id", "stage"], set_=values))
-            self._append(
-                connection, item, "stage_completed", {"stage": stage, "progress": 1.0, "reused": reused}
-            )
+            data: dict[str, JSON] = {"stage": stage, "progress": 1.0, "reused": reused}
+            self._append(connection, item, "stage_completed", data, lease_id=lease.lease_id)
 
-    def settle(self, lease: Lease, outcome: Outcome) -> QueueItem:
+    def _note_usage(
+        self, connection: sa.Connection, item: QueueItem, lease: Lease, artifact: Artifact
+    ) -> None:
+        """Write down what a model took for this artifact; engines of our own report nothing."""
+        taken = artifact.body.get("usage")
+        if not isinstance(taken, dict):
+            return
+        counts = {
+            name: value
+            for name in ("requests", "prompt_tokens", "completion_tokens")
+            if isinstance(value := taken.get(name, 0), int)
+        }
+        connection.execute(
+            sa.insert(usage).values(
+                id=new_id(),
+                item_id=item.id,
+                document_id=item.document_id,
+                owner_id=item.owner_id,
+                attempt=lease.attempt,
+                lease_id=lease.lease_id,
+                stage=artifact.stage,
+                model=str(artifact.body.get("model") or artifact.engine)[:200],
+                at=self._clock.now,
+                **counts,
+            )
+        )
+
+    def settle(self, lease: Lease, outcome: Outcome, *, peak_memory_bytes: int | None = None) -> QueueItem:
         """End an attempt with exactly one outcome.
 
         Calling it again with the same lease after a lost answer changes nothing and returns the item.
@@ -189,6 +168,7 @@ class Attempts(QueueBase):
         Args:
             lease: the lease.
             outcome: what the attempt came to.
+            peak_memory_bytes: the most memory that its processes had, where known.
 
         Returns:
             The item after the settlement.
@@ -202,9 +182,10 @@ class Attempts(QueueBase):
             ).one_or_none()
             if current is None:
                 return self._settled_before(connection, lease, outcome)
-            settlement = decide(to_item(current), outcome, self._policy, self._rng.random())
+            item = to_item(current)
+            settlement = decide(item, outcome, self._policies[item.operation], self._rng.random())
             detail = outcome.traceback if isinstance(outcome, Failed) else ""
-            return self._apply(connection, lease, settlement, detail, self._token(lease))
+            return self._apply(connection, lease, settlement, detail, self._token(lease), peak_memory_bytes)
 
     def _settled_before(self, connection: sa.Connection, lease: Lease, outcome: Outcome) -> QueueItem:
         """Answer a settle that found no lease: fine when this very lease had already settled so."""
@@ -215,7 +196,8 @@ class Attempts(QueueBase):
                 attempts.c.lease_id == lease.lease_id,
             )
         ).scalar()
-        mine = decide(lease.item, outcome, self._policy, 0.0)
-        if ended is not None and ended == OUTCOME_NAMES[mine.trigger]:
+        mine = decide(lease.item, outcome, self._policies[lease.item.operation], 0.0)
+        # Only the holder acknowledges a cancel, which may have been asked for after the item was read.
+        if ended is not None and ended in {OUTCOME_NAMES[mine.trigger], "cancelled"}:
             return self._read(connection, lease.item.id)
         raise LeaseLost("Another attempt holds this item now.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -17,11 +19,12 @@ from jobs.model import (
     ENDED_STATUSES,
     JSON,
     OPEN_STATUSES,
+    OPERATION_NAMES,
     DocumentId,
-    ItemId,
     Lease,
     QueueItem,
     Status,
+    UserId,
 )
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.settings import Settings
@@ -30,6 +33,7 @@ from jobs.tables import (
     attempts,
     events,
     queue_items,
+    slots,
 )
 
 OUTCOME_NAMES = {
@@ -67,9 +71,14 @@ class QueueBase:
     def __init__(self, engine: sa.Engine, settings: Settings, rng: random.Random | None = None) -> None:
         self._engine = engine
         self._settings = settings
-        self._policy: RetryPolicy = settings.retry_policy
+        self._policies: dict[str, RetryPolicy] = {name: settings.policy(name) for name in OPERATION_NAMES}
         self._clock = Clock(engine.dialect.name)
         self._rng = rng or random.SystemRandom()
+
+    def now(self) -> datetime:
+        """Return the database's time."""
+        with reading(self._engine) as connection:
+            return self._clock.read(connection)
 
     def _token(self, lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
         return (
@@ -122,8 +131,9 @@ class QueueBase:
         settlement: Settlement,
         traceback: str,
         guard: tuple[sa.ColumnElement[bool], ...],
+        peak_memory_bytes: int | None,
     ) -> QueueItem:
-        """Write a settlement: the item first and guarded, then its attempt and event."""
+        """Write a settlement: the item first and guarded, then its attempt, slots and event."""
         now = self._clock.now
         ended = settlement.status in ENDED_STATUSES
         row = connection.execute(
@@ -134,6 +144,7 @@ class QueueBase:
                 failures=queue_items.c.failures + settlement.failures,
                 crashes=queue_items.c.crashes + settlement.crashes,
                 due_at=queue_items.c.due_at if ended else self._clock.after(settlement.delay_seconds),
+                deferred=not ended and settlement.delay_seconds > 0,
                 finished_at=now if ended else None,
                 announced_at=None,
                 progress=1.0 if settlement.trigger is Trigger.COMPLETE else queue_items.c.progress,
@@ -165,18 +176,28 @@ class QueueBase:
                 error_code=settlement.error_code,
                 error_message=settlement.error_message,
                 traceback=traceback or None,
+                peak_memory_bytes=peak_memory_bytes,
             )
         )
+        connection.execute(sa.delete(slots).where(slots.c.item_id == item.id))
         data: dict[str, JSON] = {}
         if settlement.error_message is not None:
             data["error"] = {"code": settlement.error_code, "message": settlement.error_message}
         if not ended:
             data["due_at"] = item.due_at.isoformat()
-        self._append(connection, item, EVENT_KINDS[settlement.trigger], data)
+        self._append(connection, item, EVENT_KINDS[settlement.trigger], data, lease_id=lease.lease_id)
         return item
 
-    def _append(self, connection: sa.Connection, item: QueueItem, kind: str, data: dict[str, JSON]) -> None:
-        """Write an event in the transaction of its cause."""
+    def _append(
+        self,
+        connection: sa.Connection,
+        item: QueueItem,
+        kind: str,
+        data: dict[str, JSON],
+        *,
+        lease_id: str | None = None,
+    ) -> None:
+        """Write an event in the transaction of its cause; an attempt's carries its fence."""
         connection.execute(
             sa.insert(events).values(
                 item_id=item.id,
@@ -186,6 +207,7 @@ class QueueBase:
                 attempt=item.attempt,
                 at=self._clock.now,
                 data={"status": item.status.value, **data},
+                lease_id=lease_id,
             )
         )
 
@@ -201,15 +223,38 @@ class QueueBase:
             raise ItemNotFound("There is no such job.")
         return to_item(row)
 
-    def _open_item(self, document_id: str, operation: str) -> ItemId | None:
-        statement = sa.select(queue_items.c.id).where(
+    def _open_item(self, document_id: str, operation: str) -> sa.Select[Any]:
+        return sa.select(queue_items.c.id).where(
             queue_items.c.document_id == DocumentId(document_id),
             queue_items.c.operation == operation,
             queue_items.c.status.in_(OPEN_STATUSES),
         )
-        with reading(self._engine) as connection:
-            found = connection.execute(statement).scalar()
-        return None if found is None else ItemId(found)
+
+    def _next_turn(self, connection: sa.Connection, queue: str, owner: UserId | None, priority: int) -> int:
+        """Return the turn of an owner's next item.
+
+        It follows the owner's last one that waits, and is never before the head of the line: an owner with
+        one item waits for one round, however many items another has. Two look-ups in an index, no lock; a
+        race gives two items the same turn, and the older goes first.
+
+        Source: start-time fair queueing (Goyal, Vin, Cheng 1996), every item of the same size.
+        """
+        mine = queue_items.c.owner_id.is_(None) if owner is None else queue_items.c.owner_id == owner
+        pending = (
+            queue_items.c.queue == queue,
+            queue_items.c.status == Status.PENDING,
+            queue_items.c.priority == priority,
+        )
+        head = (
+            sa.select(queue_items.c.turn).where(*pending, ~queue_items.c.deferred)
+            .order_by(queue_items.c.turn, queue_items.c.id).limit(1).scalar_subquery()
+        )  # fmt: skip
+        last = (
+            sa.select(queue_items.c.turn).where(*pending, mine)
+            .order_by(queue_items.c.turn.desc(), queue_items.c.id.desc()).limit(1).scalar_subquery()
+        )  # fmt: skip
+        row = connection.execute(sa.select(head.label("head"), last.label("last"))).one()
+        return max(row.head or 0, 0 if row.last is None else row.last + 1)
 
     def _lease_of(self, item: QueueItem) -> Lease:
         return Lease(item=item, attempt=item.attempt, lease_id=item.lease_id or "", worker=item.worker or "")

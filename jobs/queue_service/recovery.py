@@ -18,9 +18,12 @@ from jobs.model import (
     Status,
 )
 from jobs.queue_service.attempts import Attempts
+from jobs.queue_service.claiming import LINE
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.states import decide
 from jobs.tables import (
+    item_count_changes,
+    item_counts,
     queue_items,
     sweeps,
     workers,
@@ -75,18 +78,21 @@ class Recovery(Attempts):
                 rescued.append(taken)
         return rescued
 
-    def report_horse_death(self, worker_name: str, reason: str) -> QueueItem | None:
+    def report_horse_death(
+        self, worker_name: str, reason: str, *, peak_memory_bytes: int | None = None
+    ) -> QueueItem | None:
         """Fail what a worker held when its work horse died, at once and as a crash.
 
         Args:
             worker_name: the worker whose horse died.
             reason: the true cause, for people, e.g. ``"killed by signal 9"``.
+            peak_memory_bytes: the most memory that its processes had, where known.
 
         Returns:
             The item after the crash was counted, or ``None`` when the worker held nothing.
         """
         held = self._held_by(worker_name)
-        return None if held is None else self._crash(held, reason, sa.true())
+        return None if held is None else self._crash(held, reason, sa.true(), peak_memory_bytes)
 
     def release_held(self, worker_name: str, reason: str) -> QueueItem | None:
         """Put back, uncounted, what a worker holds, because the worker is being stopped.
@@ -106,27 +112,92 @@ class Recovery(Attempts):
         except LeaseLost:
             return None
 
-    def due_to_announce(self, limit: int) -> list[QueueItem]:
-        """Return due items that were not announced lately, longest ago first.
+    def due_to_announce(self, queue: str, limit: int) -> list[QueueItem]:
+        """Return the head of a queue's line, for which there should be bells; nothing while it is paused.
 
         Args:
+            queue: the queue's name.
             limit: at most this many.
         """
         statement = (
             sa.select(*ITEM_COLUMNS)
-            .where(
-                queue_items.c.status == Status.PENDING,
-                queue_items.c.due_at <= self._clock.now,
-                sa.or_(
-                    queue_items.c.announced_at.is_(None),
-                    queue_items.c.announced_at < self._clock.after(-self._settings.announce_again_seconds),
-                ),
-            )
-            .order_by(queue_items.c.priority.desc(), queue_items.c.due_at, queue_items.c.id)
+            .where(*self._in_line(queue), self._running(queue))
+            .order_by(*LINE)
             .limit(limit)
         )
         with reading(self._engine) as connection:
             return [to_item(row) for row in connection.execute(statement)]
+
+    def stage_due(self, limit: int = 1000) -> int:
+        """Put the items that came due into their lines.
+
+        Args:
+            limit: at most this many.
+
+        Returns:
+            How many there were.
+        """
+        due = (
+            sa.select(queue_items.c.id)
+            .where(
+                queue_items.c.status == Status.PENDING,
+                queue_items.c.deferred,
+                queue_items.c.due_at <= self._clock.now,
+            )
+            .order_by(queue_items.c.due_at)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            found = list(connection.execute(due).scalars())
+        if not found:
+            return 0
+        statement = (
+            sa.update(queue_items)
+            .where(
+                queue_items.c.id.in_(found),
+                queue_items.c.status == Status.PENDING,
+                queue_items.c.due_at <= self._clock.now,
+            )
+            .values(deferred=False)
+        )
+        with self._engine.begin() as connection:
+            return connection.execute(statement).rowcount
+
+    def fold_counts(self, limit: int = 20_000) -> int:
+        """Add up what statements appended to the counts; nothing to do on SQLite.
+
+        Args:
+            limit: at most this many rows.
+
+        Returns:
+            How many rows there were.
+        """
+        if self._clock.dialect == "sqlite":
+            return 0
+        oldest = (
+            sa.select(item_count_changes.c.id)
+            .order_by(item_count_changes.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        with self._engine.begin() as connection:
+            gone = connection.execute(
+                sa.delete(item_count_changes)
+                .where(item_count_changes.c.id.in_(oldest))
+                .returning(item_count_changes.c.bucket, item_count_changes.c.amount)
+            ).all()
+            sums: dict[str, int] = {}
+            for bucket, amount in gone:
+                sums[bucket] = sums.get(bucket, 0) + amount
+            for bucket, amount in sorted(sums.items()):
+                connection.execute(
+                    self._insert(item_counts)
+                    .values(bucket=bucket, amount=amount)
+                    .on_conflict_do_update(
+                        index_elements=["bucket"], set_={"amount": item_counts.c.amount + amount}
+                    )
+                )
+        return len(gone)
 
     def mark_announced(self, item_ids: Sequence[str]) -> None:
         """Remember that these items were announced now."""
@@ -160,7 +231,7 @@ class Recovery(Attempts):
             )
             return landed.rowcount == 1
 
-    def worker_seen(self, name: str, host: str, pid: int, state: str) -> None:
+    def worker_seen(self, name: str, host: str, pid: int, state: str, queue: str | None = None) -> None:
         """Write down that a worker lives.
 
         Args:
@@ -168,9 +239,16 @@ class Recovery(Attempts):
             host: the machine's name.
             pid: the process's number.
             state: ``"idle"`` or ``"busy"``.
+            queue: the queue that it listens to; the usual one when ``None``.
         """
         now = self._clock.now
-        values = {"host": host, "pid": pid, "state": state, "seen_at": now}
+        values = {
+            "host": host,
+            "pid": pid,
+            "state": state,
+            "seen_at": now,
+            "queue": queue or self._settings.queue_name,
+        }
         statement = (
             self._insert(workers)
             .values(name=name, started_at=now, **values)
@@ -200,13 +278,21 @@ class Recovery(Attempts):
         # After a reboot nobody of the boot before can renew any more: no need to wait.
         return sa.and_(self._expired(), sa.or_(waited, queue_items.c.lease_boot != self._clock.boot))
 
-    def _crash(self, item: QueueItem, reason: str, guard: sa.ColumnElement[bool]) -> QueueItem | None:
+    def _crash(
+        self,
+        item: QueueItem,
+        reason: str,
+        guard: sa.ColumnElement[bool],
+        peak_memory_bytes: int | None = None,
+    ) -> QueueItem | None:
         """Settle somebody else's lease as a crash, if it is still the lease that was read."""
         lease = self._lease_of(item)
-        settlement = decide(item, Crashed(reason), self._policy, self._rng.random())
+        policy = self._policies[item.operation]
+        settlement = decide(item, Crashed(reason), policy, self._rng.random())
+        guards = (*self._token(lease), guard)
         try:
             with self._engine.begin() as connection:
-                return self._apply(connection, lease, settlement, "", (*self._token(lease), guard))
+                return self._apply(connection, lease, settlement, "", guards, peak_memory_bytes)
         except LeaseLost:
             return None
 

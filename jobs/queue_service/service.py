@@ -22,18 +22,18 @@ from jobs.model import (
     QueueItem,
     Status,
 )
+from jobs.queue_service.claiming import LINE
+from jobs.queue_service.control import Control
 from jobs.queue_service.operating import Operating
 from jobs.queue_service.recovery import Recovery
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.tables import (
     documents,
     queue_items,
-    tallies,
-    workers,
 )
 
 
-class DocumentQueueService(Operating, Recovery):
+class DocumentQueueService(Operating, Control, Recovery):
     """The queue, over SQLAlchemy; safe to share between threads.
 
     Args:
@@ -50,6 +50,7 @@ class DocumentQueueService(Operating, Recovery):
         *,
         fresh: bool = False,
         delay_seconds: float = 0.0,
+        queue: str | None = None,
     ) -> QueueItem:
         """Put a document into the queue, durably.
 
@@ -59,10 +60,12 @@ class DocumentQueueService(Operating, Recovery):
             priority: higher goes first; 0 is usual, -100 to 100.
             fresh: compute the operation's stages anew even where their results are kept.
             delay_seconds: not due before this many seconds, at least 0.
+            queue: one of ``QUEUE_NAME`` and ``MORE_QUEUES``; the first when ``None``.
 
         Raises:
             DocumentNotFound: there is no such document.
             UnsupportedOperation: the operation's name is unknown.
+            UnknownQueue: no queue of this name is set up.
             AlreadyQueued: the document has an open item for this operation; it names the item.
         """
         known = parse_id(document_id)
@@ -71,28 +74,34 @@ class DocumentQueueService(Operating, Recovery):
         try:
             with self._engine.begin() as connection:
                 return self.enqueue_in(
-                    connection, known, operation, priority, fresh=fresh, delay_seconds=delay_seconds
+                    connection,
+                    known,
+                    operation,
+                    priority,
+                    fresh=fresh,
+                    delay_seconds=delay_seconds,
+                    queue=queue,
                 )
         except sa.exc.IntegrityError as error:
-            opened = self._open_item(known, operation)
+            with reading(self._engine) as connection:
+                opened = connection.execute(self._open_item(known, operation)).scalar()
             if opened is None:
                 raise
             raise AlreadyQueued("This document is already in the queue for that.", opened) from error
 
-    def get_pending_items(self, limit: int = 10) -> list[QueueItem]:
-        """Return the items that are due, best first: by priority, then by due time.
+    def get_pending_items(self, limit: int = 10, queue: str | None = None) -> list[QueueItem]:
+        """Return the items that are due, best first: by priority, then in the owners' turns.
 
         Args:
             limit: at most this many, 1 or more.
+            queue: of this queue only; of all that are set up when ``None``.
         """
-        statement = (
-            sa.select(*ITEM_COLUMNS)
-            .where(queue_items.c.status == Status.PENDING, queue_items.c.due_at <= self._clock.now)
-            .order_by(queue_items.c.priority.desc(), queue_items.c.due_at, queue_items.c.id)
-            .limit(limit)
-        )
+        found: list[QueueItem] = []
         with reading(self._engine) as connection:
-            return [to_item(row) for row in connection.execute(statement)]
+            for name in (queue,) if queue is not None else self._settings.queue_names:
+                statement = sa.select(*ITEM_COLUMNS).where(*self._in_line(name)).order_by(*LINE).limit(limit)
+                found += [to_item(row) for row in connection.execute(statement)]
+        return sorted(found, key=lambda item: (-item.priority, item.turn, item.id))[:limit]
 
     def mark_in_progress(self, queue_item: QueueItem, worker: str | None = None) -> Lease | None:
         """Claim an item: take the lease of its next attempt.
@@ -136,45 +145,6 @@ class DocumentQueueService(Operating, Recovery):
         """
         return self.settle(queue_item, Failed(code=code, message=error_message, permanent=permanent))
 
-    def get_queue_stats(self) -> dict[str, int | float | None]:
-        """Count the queue.
-
-        Returns:
-            A count for each stored state; ``waiting``, ``scheduled`` and ``retrying``, which split the
-            pending ones; ``total``; ``workers_alive``; ``purged`` (items cleared after they ended);
-            ``oldest_waiting_seconds`` or ``None`` when nothing waits.
-        """
-        now = self._clock.now
-        due = sa.and_(queue_items.c.status == Status.PENDING, queue_items.c.due_at <= now)
-        later = sa.and_(queue_items.c.status == Status.PENDING, queue_items.c.due_at > now)
-        tried = queue_items.c.failures + queue_items.c.crashes > 0
-        statement = sa.select(
-            *(
-                sa.func.count().filter(queue_items.c.status == status).label(status.value)
-                for status in Status
-            ),
-            sa.func.count().filter(due).label("waiting"),
-            sa.func.count().filter(sa.and_(later, ~tried)).label("scheduled"),
-            sa.func.count().filter(sa.and_(later, tried)).label("retrying"),
-            sa.func.count().label("total"),
-            sa.func.min(queue_items.c.due_at).filter(due).label("oldest"),
-        )
-        alive = sa.select(sa.func.count()).where(
-            workers.c.state != "gone", workers.c.seen_at > self._clock.after(-60)
-        )
-        purged = sa.select(tallies.c.value).where(tallies.c.name == "purged")
-        with reading(self._engine) as connection:
-            row = connection.execute(statement).mappings().one()
-            present = self._clock.read(connection)
-            stats: dict[str, int | float | None] = {k: v for k, v in row.items() if k != "oldest"}
-            oldest = row["oldest"]
-            stats["oldest_waiting_seconds"] = (
-                None if oldest is None else max(0.0, round((present - oldest).total_seconds(), 3))
-            )
-            stats["workers_alive"] = connection.execute(alive).scalar_one()
-            stats["purged"] = connection.execute(purged).scalar() or 0
-        return stats
-
     def enqueue_in(
         self,
         connection: sa.Connection,
@@ -184,17 +154,27 @@ class DocumentQueueService(Operating, Recovery):
         *,
         fresh: bool = False,
         delay_seconds: float = 0.0,
+        queue: str | None = None,
     ) -> QueueItem:
         """Insert an item inside the caller's transaction; see :meth:`enqueue`."""
         if operation not in OPERATION_NAMES:
             raise UnsupportedOperation(
                 f"There is no operation {operation!r}; choose one of {', '.join(OPERATION_NAMES)}."
             )
-        owner = connection.execute(
-            sa.select(documents.c.owner_id).where(documents.c.id == document_id)
-        ).one_or_none()
+        name = queue or self._settings.queue_name
+        self._check_queue(name)
+        # Two operations of one document that arrive together agree on which is the newer one.
+        document = sa.select(documents.c.owner_id).where(documents.c.id == document_id)
+        if self._clock.dialect == "postgresql":
+            document = document.with_for_update(key_share=True)
+        owner = connection.execute(document).one_or_none()
         if owner is None:
             raise DocumentNotFound("There is no such document.")
+        connection.execute(
+            sa.update(queue_items)
+            .where(queue_items.c.document_id == document_id, ~queue_items.c.superseded)
+            .values(superseded=True)
+        )
         now = self._clock.now
         item = to_item(
             connection.execute(
@@ -208,6 +188,9 @@ class DocumentQueueService(Operating, Recovery):
                     priority=priority,
                     fresh=fresh,
                     due_at=self._clock.after(delay_seconds) if delay_seconds > 0 else now,
+                    deferred=delay_seconds > 0,
+                    queue=name,
+                    turn=self._next_turn(connection, name, owner.owner_id, priority),
                     created_at=now,
                     updated_at=now,
                     # The caller rings right after the commit; the sweep rings again if it could not.
@@ -215,7 +198,7 @@ class DocumentQueueService(Operating, Recovery):
                     attempt=0,
                     failures=0,
                     crashes=0,
-                    max_failures=self._policy.max_failures,
+                    max_failures=self._policies[operation].max_failures,
                     progress=0.0,
                 )
                 .returning(*ITEM_COLUMNS)

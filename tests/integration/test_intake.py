@@ -115,7 +115,8 @@ def test_redis_down_is_no_reason_to_refuse(intake, engine, service, valkey):
     valkey.stop()
     (accepted,) = intake.accept([upload(intake, b"x")], owner=None)
     assert rows(engine) == (1, 1)
-    assert [item.id for item in service.due_to_announce(10)] == [accepted.item.id]
+    (waiting,) = service.due_to_announce("documents", 10)
+    assert (waiting.id, waiting.announced_at) == (accepted.item.id, None)
 
 
 def test_the_same_bytes_twice_are_two_documents_and_one_file(intake, engine, store):

@@ -21,7 +21,7 @@ PARTIAL_INDEXES = (
     ("ix_queue_items_line", WAITING, ("queue", "priority DESC", "turn", "id")),
     ("ix_queue_items_oldest", WAITING, ("queue", "due_at", "id")),
     ("ix_queue_items_deferred", "status = 'pending' AND deferred", ("due_at", "id")),
-    ("ix_queue_items_turns", "status = 'pending'", ("queue", "owner_id", "priority", "turn")),
+    ("ix_queue_items_turns", "status = 'pending'", ("queue", "owner_id", "priority DESC", "turn", "id")),
     ("ix_queue_items_ended", "finished_at IS NOT NULL", ("status", "finished_at", "id")),
     ("ix_queue_items_newest", "NOT superseded", ("status", "created_at", "id")),
     ("ix_queue_items_newest_of_owner", "NOT superseded", ("owner_id", "status", "created_at", "id")),
@@ -37,7 +37,7 @@ def upgrade() -> None:
     op.create_index("ix_events_tx_seq", "events", ["tx", "seq"])
     _begin_to_count()
     if op.get_bind().dialect.name == "postgresql":
-        # The table is small and changes with every step of every item: clean up early, leave room for HOT updates.
+        # Rows change with every step of every item: clean up early, leave room for HOT updates.
         op.execute(
             "ALTER TABLE queue_items SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, "
             "autovacuum_analyze_scale_factor = 0.02)"
@@ -243,7 +243,8 @@ def _count_on_sqlite() -> None:
         f"{add.format(new, 1)} {add.format(repr('accepted'), 1)} END"
     )
     op.execute(
-        "CREATE TRIGGER docqueue_count_update AFTER UPDATE OF status, deferred, failures, crashes, error_code "
+        "CREATE TRIGGER docqueue_count_update "
+        "AFTER UPDATE OF status, deferred, failures, crashes, error_code "
         f"ON queue_items WHEN {new} <> {old} BEGIN {add.format(old, -1)} {add.format(new, 1)} END"
     )
     op.execute(
