@@ -6,6 +6,8 @@ The same machine over a service without the fence must fail: that shows that it 
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase
@@ -22,7 +24,16 @@ from hypothesis.stateful import (
 
 from jobs.errors import AlreadyQueued, IllegalTransition, LeaseLost
 from jobs.ids import new_id
-from jobs.model import Artifact, Completed, Failed, Released, Snoozed, Status
+from jobs.model import (
+    Artifact,
+    CancelAcknowledged,
+    Completed,
+    Crashed,
+    Failed,
+    Released,
+    Snoozed,
+    Status,
+)
 from jobs.queue_service import DocumentQueueService
 from jobs.tables import attempts, events, queue_items, results
 from tests.support.items import add_document, expire_lease, make_due
@@ -48,7 +59,10 @@ def machine_for(service, engine, settings):
             self.holder = {}
             self.attempt = {}
             self.accepted = 0
+            self.accepted_before = service.get_queue_stats()["accepted"]
             self.purged_before = service.get_queue_stats()["purged"]
+            service.resume_queue("documents", "anna")
+            self.paused = False
 
         def status(self, item_id):
             with engine.connect() as connection:
@@ -67,14 +81,28 @@ def machine_for(service, engine, settings):
         @rule(target=leases, item=items)
         def claim(self, item):
             make_due(engine, item.id)
-            expected = self.status(item.id) == Status.PENDING
+            expected = self.status(item.id) == Status.PENDING and not self.paused
             lease = service.claim(item.id, f"worker-{new_id()}")
             assert (lease is not None) == expected
+            return self.take(lease)
+
+        @rule(target=leases)
+        def claim_the_best(self):
+            service.stage_due()
+            line = [] if self.paused else service.get_pending_items(1000)
+            lease = service.claim_next("documents", f"worker-{new_id()}")
+            assert (lease is not None) == bool(line)
+            if lease is not None:
+                assert lease.item.id in {one.id for one in line}
+            return self.take(lease)
+
+        def take(self, lease):
             if lease is None:
                 return multiple()
-            assert lease.attempt == self.attempt[item.id] + 1, "attempt numbers only grow"
-            self.attempt[item.id] = lease.attempt
-            self.holder[item.id] = lease
+            assert lease.attempt == self.attempt[lease.item.id] + 1, "attempt numbers only grow"
+            assert self.holder[lease.item.id] is None, "two leases at once"
+            self.attempt[lease.item.id] = lease.attempt
+            self.holder[lease.item.id] = lease
             return lease
 
         @rule(lease=leases, progress=st.floats(0, 1))
@@ -102,6 +130,8 @@ def machine_for(service, engine, settings):
                     Failed("x", "x", permanent=True),
                     Snoozed(1, "x"),
                     Released("x"),
+                    CancelAcknowledged(),
+                    Crashed("x"),
                 ]
             ),
         )
@@ -158,6 +188,64 @@ def machine_for(service, engine, settings):
             service.mark_suspects()
             assert service.rescue() == []
 
+        @rule(seconds=st.sampled_from([-86_400.0, -100.0, 100.0, 86_400.0]))
+        def clock_jumps_and_live_workers_renew(self, seconds):
+            with engine.begin() as connection:
+                connection.execute(
+                    sa.update(queue_items)
+                    .where(queue_items.c.status == Status.IN_PROGRESS)
+                    .values(lease_expires_at=queue_items.c.lease_expires_at - seconds)
+                )
+            service.mark_suspects()
+            assert service.rescue() == [], "rescued in one phase"
+            for lease in self.holder.values():
+                if lease is not None:
+                    service.renew(lease)
+            with engine.begin() as connection:
+                connection.execute(
+                    sa.update(queue_items).values(suspect_at=queue_items.c.suspect_at - abs(seconds))
+                )
+            assert service.rescue() == [], "a live lease was taken"
+
+        @rule(item=items)
+        def horse_dies(self, item):
+            held = self.holder.get(item.id)
+            taken = None if held is None else service.report_horse_death(held.worker, "signal 9")
+            assert (taken is not None) == (held is not None)
+            self.holder[item.id] = None
+
+        @rule(item=items, priority=st.integers(-100, 100))
+        def change_priority(self, item, priority):
+            before = self.status(item.id)
+            if before is None:
+                return
+            try:
+                service.change_priority(item.id, priority, "anna")
+            except IllegalTransition:
+                assert before != Status.PENDING
+            else:
+                assert before == Status.PENDING
+
+        @rule(paused=st.booleans())
+        def pause_or_resume(self, paused):
+            if paused:
+                service.pause_queue("documents", "anna", "x")
+            else:
+                service.resume_queue("documents", "anna")
+            self.paused = paused
+
+        @rule(item=items)
+        def prune(self, item):
+            before = self.status(item.id)
+            with engine.begin() as connection:
+                gone = service.purge_in(connection, [item.id])
+            assert gone == (before in {Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+        @rule()
+        def sweep(self):
+            service.stage_due()
+            service.fold_counts()
+
         @rule(item=items)
         def cancel(self, item):
             before = self.status(item.id)
@@ -200,6 +288,14 @@ def machine_for(service, engine, settings):
         @invariant()
         def every_accepted_item_is_somewhere(self):
             stats = service.get_queue_stats()
+            with engine.connect() as connection:
+                real = dict(
+                    connection.execute(
+                        sa.select(queue_items.c.status, sa.func.count()).group_by(queue_items.c.status)
+                    ).all()
+                )
+            assert {status.value: stats[status] for status in Status if stats[status]} == real
+            assert stats["accepted"] - self.accepted_before == self.accepted
             assert self.accepted == stats["total"] + stats["purged"] - self.purged_before
 
         @invariant()
@@ -225,14 +321,14 @@ def run(service, engine, settings, examples, phases=tuple(Phase)):
             deadline=None,
             phases=phases,
             suppress_health_check=list(HealthCheck),
-            derandomize=True,
+            derandomize="MACHINE_EXAMPLES" not in os.environ,
             database=None,
         ),
     )
 
 
 def test_the_queue_holds_its_invariants_in_any_order(service, engine, settings):
-    run(service, engine, settings, examples=25)
+    run(service, engine, settings, examples=int(os.environ.get("MACHINE_EXAMPLES", "50")))
 
 
 def test_the_machine_bites_when_the_fence_is_gone(engine, settings):
