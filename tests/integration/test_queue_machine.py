@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from jobs.database import Clock
 from jobs.errors import AlreadyQueued, IllegalTransition, LeaseLost
 from jobs.ids import new_id
 from jobs.model import (
@@ -88,6 +89,9 @@ def machine_for(service, engine, settings):
 
         @rule(target=leases)
         def claim_the_best(self):
+            # Whatever its backoff: the machine must not depend on how fast it runs.
+            with engine.begin() as connection:
+                connection.execute(sa.update(queue_items).values(due_at=Clock(engine.dialect.name).after(-1)))
             service.stage_due()
             line = [] if self.paused else service.get_pending_items(1000)
             lease = service.claim_next("documents", f"worker-{new_id()}")
@@ -327,10 +331,18 @@ def run(service, engine, settings, examples, phases=tuple(Phase)):
     )
 
 
-def test_the_queue_holds_its_invariants_in_any_order(service, engine, settings):
+class Dice:
+    """The same jitter always: a machine that is to be repeated must not be lucky."""
+
+    def random(self):
+        return 0.5
+
+
+def test_the_queue_holds_its_invariants_in_any_order(engine, settings):
+    service = DocumentQueueService(engine, settings, Dice())
     run(service, engine, settings, examples=int(os.environ.get("MACHINE_EXAMPLES", "50")))
 
 
 def test_the_machine_bites_when_the_fence_is_gone(engine, settings):
     with pytest.raises(AssertionError):
-        run(WithoutFence(engine, settings), engine, settings, examples=200, phases=(Phase.generate,))
+        run(WithoutFence(engine, settings, Dice()), engine, settings, examples=200, phases=(Phase.generate,))
