@@ -81,6 +81,9 @@ def machine_for(service, engine, settings):
 
         @rule(target=leases, item=items)
         def claim(self, item):
+            return self.claim_due(item)
+
+        def claim_due(self, item):
             make_due(engine, item.id)
             expected = self.status(item.id) == Status.PENDING and not self.paused
             lease = service.claim(item.id, f"worker-{new_id()}")
@@ -218,6 +221,15 @@ def machine_for(service, engine, settings):
             assert (taken is not None) == (held is not None)
             self.holder[item.id] = None
 
+        @rule(target=leases, lease=leases)
+        def another_takes_over(self, lease):
+            """The holder is taken for dead and somebody else claims: from now on the holder is a zombie."""
+            if self.holder.get(lease.item.id) is not lease:
+                return multiple()
+            service.report_horse_death(lease.worker, "signal 9")
+            self.holder[lease.item.id] = None
+            return self.claim_due(lease.item)
+
         @rule(item=items, priority=st.integers(-100, 100))
         def change_priority(self, item, priority):
             before = self.status(item.id)
@@ -345,4 +357,4 @@ def test_the_queue_holds_its_invariants_in_any_order(engine, settings):
 
 def test_the_machine_bites_when_the_fence_is_gone(engine, settings):
     with pytest.raises(AssertionError):
-        run(WithoutFence(engine, settings, Dice()), engine, settings, examples=200, phases=(Phase.generate,))
+        run(WithoutFence(engine, settings, Dice()), engine, settings, examples=1000, phases=(Phase.generate,))
