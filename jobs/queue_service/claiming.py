@@ -45,11 +45,14 @@ class Claiming(QueueBase):
             The lease, or ``None`` when there is nothing to claim: not due, not pending, taken, its queue
             paused, or its owner busy with as many as ``MAX_RUNNING_PER_OWNER`` allows.
         """
+        lease_id = secrets.token_hex(16)
         try:
             with self._engine.begin() as connection:
-                return self._claim(connection, worker, queue_items.c.id == item_id)
+                return self._claim(connection, worker, item_id, lease_id)
         except _OwnerBusy:
             return None
+        except sa.exc.OperationalError as error:
+            return self._claimed_after_all(lease_id, error)
 
     def claim_next(self, queue: str, worker: str, *, preferred: str | None = None) -> Lease | None:
         """Take the lease of the best item of a queue's line.
@@ -70,17 +73,20 @@ class Claiming(QueueBase):
         longest_waiting = self._rng.random() < _SHARE_OF_THE_LONGEST_WAITING
         busy = self._busy_owners()
         for _ in range(_MOST_TRIES):
+            lease_id = secrets.token_hex(16)
             try:
                 with self._engine.begin() as connection:
                     best = self._best(connection, queue, busy, longest_waiting=longest_waiting)
                     if best is None:
                         return None
-                    lease = self._claim(connection, worker, queue_items.c.id == best)
+                    lease = self._claim(connection, worker, best, lease_id)
                     if lease is not None:
                         return lease
                     # Somebody was faster, or the queue was paused; the next look tells.
             except _OwnerBusy:
                 busy = self._busy_owners()
+            except sa.exc.OperationalError as error:
+                return self._claimed_after_all(lease_id, error)
         return None
 
     def enter_stage(self, lease: Lease, key: str, most: int) -> None:
@@ -130,13 +136,12 @@ class Claiming(QueueBase):
         with self._engine.begin() as connection:
             connection.execute(statement)
 
-    def _claim(self, connection: sa.Connection, worker: str, which: sa.ColumnElement[bool]) -> Lease | None:
-        lease_id = secrets.token_hex(16)
+    def _claim(self, connection: sa.Connection, worker: str, item_id: str, lease_id: str) -> Lease | None:
         now = self._clock.now
         row = connection.execute(
             sa.update(queue_items)
             .where(
-                which,
+                queue_items.c.id == item_id,
                 queue_items.c.status == Status.PENDING,
                 queue_items.c.due_at <= now,
                 queue_items.c.cancel_requested_at.is_(None),
@@ -174,6 +179,17 @@ class Claiming(QueueBase):
         )
         self._append(connection, item, "started", {"worker": worker}, lease_id=lease_id)
         return Lease(item=item, attempt=item.attempt, lease_id=lease_id, worker=worker)
+
+    def _claimed_after_all(self, lease_id: str, error: sa.exc.OperationalError) -> Lease:
+        """Return the lease whose commit landed although its answer was lost; raise the error otherwise."""
+        statement = sa.select(*ITEM_COLUMNS).where(
+            queue_items.c.status == Status.IN_PROGRESS, queue_items.c.lease_id == lease_id
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(statement).one_or_none()
+        if row is None:
+            raise error
+        return self._lease_of(to_item(row))
 
     def _in_line(self, queue: str) -> tuple[sa.ColumnElement[bool], ...]:
         return (

@@ -354,3 +354,33 @@ def test_a_document_is_represented_by_its_newest_item_also_after_that_was_cleare
     with engine.begin() as connection:
         assert service.purge_in(connection, [first.id, second.id]) == 1
     assert raw_item(engine, first.id)["superseded"] is False
+
+
+# A lost answer.
+
+
+@pytest.mark.parametrize("landed", [True, False], ids=["landed", "not landed"])
+def test_a_claim_whose_commit_was_not_answered_is_looked_up(engine, settings, landed):
+    service = serving(engine, settings)
+    item = put(service, engine, settings)
+    commits = []
+
+    @sa.event.listens_for(engine, "commit")
+    def lose_the_answer(connection):
+        if not commits:
+            commits.append(connection)
+            dbapi = connection.connection.dbapi_connection
+            if landed:
+                dbapi.commit()
+            else:
+                dbapi.rollback()
+            raise sa.exc.OperationalError("COMMIT", {}, ConnectionError("the connection is gone"))
+
+    if not landed:
+        with pytest.raises(sa.exc.OperationalError):
+            service.claim(item.id, "w")
+        assert raw_item(engine, item.id)["status"] == "pending"
+        return
+    lease = service.claim(item.id, "w")
+    assert (lease.item.id, lease.attempt) == (item.id, 1)
+    assert service.settle(lease, Completed()).status is Status.COMPLETED
