@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix clean
+.PHONY: help run test check bench-depth fix clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/installed ## Run everything here; prints an address with a sign-in link (make run PORT=8080)
 	@exec $(BIN)/python -m jobs.launcher
@@ -29,6 +29,9 @@ check: $(VENV)/installed-dev ## Check format, lint, types and the direction of i
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-depth: $(VENV)/installed-dev ## Compare a queue of two million items with an empty one (ARGS="--database sqlite")
+	@exec $(BIN)/python -m benchmarks.depth $(ARGS)
 
 fix: $(VENV)/installed-dev ## Repair format and what the linter can
 	$(BIN)/ruff check --fix .

@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jobs.errors import StorageFull
+from jobs.free_space import require_free_bytes
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SPOOL_PREFIX = "upload-"
+# How much is written between two looks at the disk's free space.
+_LOOK_BYTES = 8 * 1024 * 1024
 _FOLDER = re.compile("[0-9a-f]{2}")
 _HASH = re.compile("[0-9a-f]{64}")
 
@@ -34,10 +37,15 @@ class Spool:
     Args:
         folder: where the temporary file is made.
         limit: bytes after which nothing more is kept and :attr:`too_large` is set.
+        min_free_bytes: how much the disk must have left, now and while the file grows; 0 for no look.
+
+    Raises:
+        StorageFull: it has less.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: int, min_free_bytes: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        require_free_bytes(folder, min_free_bytes)
         handle, name = tempfile.mkstemp(dir=folder, prefix=_SPOOL_PREFIX)
         self.path = Path(name)
         self.size = 0
@@ -45,6 +53,8 @@ class Spool:
         self._file: BinaryIO = os.fdopen(handle, "w+b")
         self._hash = hashlib.sha256()
         self._limit = limit
+        self._min_free_bytes = min_free_bytes
+        self._next_look = _LOOK_BYTES
 
     @property
     def sha256(self) -> str:
@@ -55,12 +65,15 @@ class Spool:
         """Take the next bytes.
 
         Raises:
-            StorageFull: the disk or quota is full.
+            StorageFull: the disk or quota is full, or nearly.
         """
         self.size += len(chunk)
         if self.size > self._limit:
             self.too_large = True
             return len(chunk)
+        if self.size >= self._next_look:
+            require_free_bytes(self.path.parent, self._min_free_bytes)
+            self._next_look = self.size + _LOOK_BYTES
         self._hash.update(chunk)
         try:
             self._file.write(chunk)
@@ -125,17 +138,22 @@ class BlobStore:
     """
 
     def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
         self._root = data_dir / "blobs"
         self.spool_dir = data_dir / "spool"
 
-    def new_spool(self, limit: int) -> Spool:
+    def new_spool(self, limit: int, min_free_bytes: int = 0) -> Spool:
         """Begin an upload of at most ``limit`` bytes.
 
+        Args:
+            limit: see :class:`Spool`.
+            min_free_bytes: see :class:`Spool`.
+
         Raises:
-            StorageFull: no temporary file can be made.
+            StorageFull: no temporary file can be made, or the disk is nearly full.
         """
         try:
-            return Spool(self.spool_dir, limit)
+            return Spool(self.spool_dir, limit, min_free_bytes)
         except OSError as error:
             raise _storage_error(error) from error
 
@@ -230,6 +248,18 @@ class BlobStore:
                     deleted += 1
         return deleted
 
+    def require_free(self, floor: int, wanted: int) -> None:
+        """Refuse what would not leave the disk enough room.
+
+        Args:
+            floor: bytes that must stay free; 0 for no look.
+            wanted: bytes that are about to be written.
+
+        Raises:
+            StorageFull: there is less.
+        """
+        require_free_bytes(self._data_dir, floor, wanted)
+
 
 def sync_file(handle: int) -> None:
     """Wait until the file's bytes are on the disk; macOS needs a stronger call than fsync for that."""
@@ -251,5 +281,8 @@ def sync_folder(folder: Path) -> None:
 
 def _storage_error(error: OSError) -> Exception:
     if error.errno in _FULL:
-        return StorageFull("The server's disk is full. Nothing was stored; try again later.")
+        return StorageFull(
+            "The server's disk is full. Nothing was stored; send it again later. "
+            "Its operator must free space on the disk of DATA_DIR."
+        )
     return error

@@ -14,49 +14,79 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 
 from jobs.ids import parse_id
-from jobs.model import Document, QueueItem
+from jobs.tables import Id, UtcDateTime
 
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """A part of a list, and where it goes on (``None`` at the end)."""
+    """A part of a list, and where it goes on.
+
+    Attributes:
+        rows: the part.
+        next_cursor: where the list goes on; ``None`` at its end.
+        searched: how many rows a search looked at before it stopped with less than a full page; it goes
+            on from ``next_cursor``. ``None`` when it looked at everything, or nothing was searched for.
+    """
 
     rows: list[Row]
     next_cursor: str | None
+    searched: int | None = None
 
 
-def newest_first(table: sa.Table) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
-    """Return the order of every list; the id decides between rows of the same instant."""
-    return table.c.created_at.desc(), table.c.id.desc()
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order of a list: by an instant, and by the id between rows of the same instant.
 
-
-def keyset(statement: Any, table: sa.Table, before: str | None, limit: int) -> Any:
-    """Turn a statement into one page of it.
-
-    Args:
-        statement: selects from ``table``.
-        table: has ``created_at`` and ``id``.
-        before: the cursor of the page before; the first page when ``None``.
-        limit: rows of a page; one more is asked for, to know whether there is another page.
+    Attributes:
+        at: the instant.
+        id: the id.
+        newest: whether the latest goes first.
+        within: columns that the index has before, which are the same in all rows of the list.
     """
-    last = _parse_cursor(before)
-    if last is not None:
+
+    at: sa.ColumnElement[datetime]
+    id: sa.ColumnElement[str]
+    newest: bool
+    within: tuple[sa.ColumnElement[Any], ...] = ()
+
+    def by(self) -> tuple[sa.ColumnElement[Any], ...]:
+        """Return what to order by."""
+        columns = (*self.within, self.at, self.id)
+        return tuple(column.desc() if self.newest else column.asc() for column in columns)
+
+    def after(self, cursor: str | None) -> tuple[sa.ColumnElement[bool], ...]:
+        """Return the condition that leaves what comes after a cursor; none for the first page.
+
+        An unreadable cursor begins at the top.
+        """
+        last = _parse_cursor(cursor)
+        if last is None:
+            return ()
+        # A comparison of rows is one range of an index; the same with OR would be a filter over all of it.
         at, last_id = last
-        statement = statement.where(
-            sa.or_(table.c.created_at < at, sa.and_(table.c.created_at == at, table.c.id < last_id))
-        )
-    return statement.order_by(*newest_first(table)).limit(limit + 1)
+        here = sa.tuple_(self.at, self.id)
+        there = sa.tuple_(sa.literal(at, UtcDateTime()), sa.literal(last_id, Id))
+        return (here < there,) if self.newest else (here > there,)
 
 
-def cursor_of(row: Document | QueueItem) -> str:
-    """Return the cursor that names a row."""
-    return base64.urlsafe_b64encode(f"{row.created_at.isoformat()} {row.id}".encode()).decode()
+def newest_first(table: sa.FromClause, within: tuple[sa.ColumnElement[Any], ...] = ()) -> Order:
+    """Return the order of most lists."""
+    return Order(table.c.created_at, table.c.id, newest=True, within=within)
+
+
+def soonest_first(table: sa.FromClause, within: tuple[sa.ColumnElement[Any], ...] = ()) -> Order:
+    """Return the order of what is due later."""
+    return Order(table.c.due_at, table.c.id, newest=False, within=within)
+
+
+def make_cursor(at: datetime, row_id: str) -> str:
+    """Return the cursor that names a row by its instant and id."""
+    return base64.urlsafe_b64encode(f"{at.isoformat()} {row_id}".encode()).decode()
 
 
 def _parse_cursor(raw: str | None) -> tuple[datetime, str] | None:
-    """Read a cursor; an unreadable one begins at the top."""
     if not raw:
         return None
     try:

@@ -2,8 +2,8 @@
 
 Three generations of processes: the pool, its workers, and each worker's horse, a fork that runs
 one job. The pool starts a worker again however it ended. A worker tells the database at once
-when its horse dies; the pool tells it when a worker dies. Neither trusts Redis with anything but bells:
-Redis may go away, be flushed, or hold garbage at any moment.
+when its horse dies, and of what; the pool tells it when a worker dies. Neither trusts Redis with
+anything but bells: Redis may go away, be flushed, or hold garbage at any moment.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from rq.utils import as_text, now
 
 from jobs import database, logs
 from jobs.delivery import PROCESS, DocumentJob, web_connection, worker_connection
+from jobs.horse_death import describe_death, oom_kills, peak_memory_bytes, prefer_as_oom_victim
 from jobs.parent_death import die_with_parent
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings, load_settings
@@ -43,38 +44,50 @@ _ECHO_SECONDS = 1.0
 # How a horse tells its parent that the job ended by an exception that the runner let through.
 _EXIT_RAISED = 70
 _EXIT_TIMED_OUT = 71
+_MONITOR_SECONDS = 10
+_LONGEST_REPORT_WAIT = 4.0
 _REDIS_AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 
 
 class DocumentWorker(Worker):
-    """One RQ worker on the one queue: JSON only, allow-listed functions only.
+    """One RQ worker on one queue: JSON only, allow-listed functions only.
 
     Args:
-        settings: the queue's name, the database, time limits.
+        settings: the queues, the database, time limits.
         name: unique, as it will stand in leases and in the table of workers.
         connection: to Redis; RQ sets its time limit.
+        queue: the queue it listens to; the usual one when ``None``.
     """
 
     # The longest wait between two looks whether Redis is back.
     max_connection_wait_time = 4.0
     log_result_lifespan = False
+    # A job that is told that its time is up may take so long to write that down; then its horse is killed.
+    overdue_seconds = 15
 
-    def __init__(self, settings: Settings, name: str, connection: redis.Redis) -> None:
+    def __init__(
+        self, settings: Settings, name: str, connection: redis.Redis, queue: str | None = None
+    ) -> None:
         self._settings = settings
+        self._queue_name = queue or settings.queue_name
+        self._limit_seconds = settings.job_timeout_seconds
+        self._overdue_at = float("inf")
+        self._was_overdue = False
+        self._oom_kills: int | None = None
         self._seen_at = float("-inf")
         self._parent_pid = os.getppid()
         self._raised: type[BaseException] | None = None
         self._being_stopped = False
         self._redis_was_away = False
         super().__init__(
-            [settings.queue_name],
+            [self._queue_name],
             name=name,
             connection=connection,
             job_class=DocumentJob,
             serializer=JSONSerializer,
             worker_ttl=30,
             maintenance_interval=15,
-            job_monitoring_interval=10,
+            job_monitoring_interval=_MONITOR_SECONDS,
             log_job_description=False,
         )
 
@@ -89,6 +102,7 @@ class DocumentWorker(Worker):
         """Run one job in the forked horse, which dies with this worker."""
         # self.pid is still the parent's here; RQ reads it once, in the constructor.
         die_with_parent(signal.SIGKILL, int(self.pid or 0))
+        prefer_as_oom_victim()
         super().main_work_horse(job, queue)
 
     def setup_work_horse_signals(self) -> None:
@@ -118,6 +132,13 @@ class DocumentWorker(Worker):
         """Fork a horse for the job and wait for it, with or without Redis."""
         if not job.timeout or job.timeout < 0:
             job.timeout = self._settings.job_timeout_seconds
+        # The operation's own limit stands in the message.
+        self._limit_seconds = int(job.timeout)
+        longest = self._limit_seconds + self.overdue_seconds
+        self._overdue_at = time.monotonic() + longest
+        self._was_overdue = False
+        self.job_monitoring_interval = min(_MONITOR_SECONDS, longest)
+        self._oom_kills = oom_kills()
         with self._redis_may_be_away():
             super().execute_job(job, queue)
         # If Redis went away, RQ left these as they were.
@@ -131,18 +152,43 @@ class DocumentWorker(Worker):
         # RQ's monitor set an alarm for its next heartbeat; it must not strike into what follows.
         signal.alarm(0)
         if status != os.EX_OK:
-            self._tell_database(_reason(status, self._settings))
+            self._report_death(self._reason(status, usage), peak_memory_bytes(usage))
         return pid, status, usage
 
-    def _tell_database(self, reason: str) -> None:
+    def _reason(self, status: int | None, usage: Any) -> str:
+        code, cause = None if status is None else os.waitstatus_to_exitcode(status), ""
+        if self._was_overdue:
+            cause = f"the work ran longer than {self._limit_seconds} seconds and had to be killed"
+        elif code == _EXIT_TIMED_OUT:
+            cause = f"the work ran longer than {self._limit_seconds} seconds"
+        elif code == _EXIT_RAISED:
+            cause = "the work process could not write down how the work ended"
+        # The count is looked at with every heartbeat, so that it did not rise long before this death.
+        before, after = self._oom_kills, oom_kills()
+        rose = before is not None and after is not None and after > before
+        return describe_death(status, usage, ran_out_of_memory=rose, cause=cause)
+
+    def _report_death(self, reason: str, peak: int | None) -> None:
+        """Tell the database, again while it is away; when the lease has run out the sweep has taken over.
+
+        Until it is told nothing else is taken: what is reported is whatever this worker holds.
+        """
+        wait, give_up_at = 0.25, time.monotonic() + self._settings.lease_seconds
+        while not self._tell_database(reason, peak):
+            if self._stop_requested or time.monotonic() + wait > give_up_at:
+                return
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_REPORT_WAIT)
+
+    def _tell_database(self, reason: str, peak: int | None) -> bool:
         with _service(self._settings) as service:
             if self._being_stopped:
                 item = service.release_held(self.name, "the worker was stopped")
             else:
-                item = service.report_horse_death(self.name, reason)
-            log.warning(
-                "horse_died", worker=self.name, reason=reason, item_id=None if item is None else item.id
-            )
+                item = service.report_horse_death(self.name, reason, peak_memory_bytes=peak)
+            log.warning("horse_died", worker=self.name, reason=reason, item_id=item and item.id)
+            return True
+        return False
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """End at once: the job in hand goes back to the queue uncounted."""
@@ -277,7 +323,13 @@ class DocumentWorker(Worker):
         self._be_seen()
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        """Keep RQ's record of the running job alive, and this worker's."""
+        """Keep RQ's record of the running job alive, and this worker's; end a job that is overdue."""
+        self._oom_kills = oom_kills()
+        if time.monotonic() >= self._overdue_at and not self._was_overdue:
+            log.warning("horse_overdue", worker=self.name, job_id=job.id)
+            self._was_overdue = True
+            self.kill_horse()
+            return
         with self._redis_may_be_away():
             super().maintain_heartbeats(job, execution)
         self.heartbeat()
@@ -288,7 +340,7 @@ class DocumentWorker(Worker):
         self._seen_at = time.monotonic()
         with _service(self._settings) as service:
             state = "busy" if self.horse_pid else "idle"
-            service.worker_seen(self.name, self.hostname or "", os.getpid(), state)
+            service.worker_seen(self.name, self.hostname or "", os.getpid(), state, self._queue_name)
 
     def subscribe(self) -> None:
         """Take no commands over Redis: they could stop jobs, and their thread would be forked."""
@@ -304,22 +356,6 @@ class DocumentWorker(Worker):
             super().teardown()  # type: ignore[no-untyped-call]  # RQ is only partly typed
         with _service(self._settings) as service:
             service.worker_gone(self.name)
-
-
-def _reason(status: int | None, settings: Settings) -> str:
-    """Say for people how a horse ended, from what ``wait`` returned."""
-    if status is None:
-        return "the work process vanished"
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        name = signal.Signals(number).name if number in set(signal.Signals) else "unknown"
-        return f"the work process was killed by signal {number} ({name})"
-    code = os.waitstatus_to_exitcode(status)
-    if code == _EXIT_TIMED_OUT:
-        return f"the work ran longer than {settings.job_timeout_seconds} seconds"
-    if code == _EXIT_RAISED:
-        return "the work process could not write down how the work ended"
-    return f"the work process ended with exit code {code}"
 
 
 @contextlib.contextmanager
@@ -359,18 +395,19 @@ def report_dead_worker(settings: Settings, name: str, reason: str) -> None:
             log.warning("worker_died_holding", worker=name, item_id=item.id, reason=reason)
 
 
-def run_worker(settings: Settings, name: str) -> None:
+def run_worker(settings: Settings, name: str, queue: str | None = None) -> None:
     """Run one worker until it is told to stop; waits for Redis first.
 
     Args:
         settings: the validated settings.
         name: this worker's unique name.
+        queue: the queue it listens to; the usual one when ``None``.
     """
     # Every horse is forked with it already imported, instead of importing it for each job.
     importlib.import_module(PROCESS.rpartition(".")[0])
     _wait_for_redis(settings)
-    worker = DocumentWorker(settings, name, worker_connection(settings))
-    log.info("worker_started", worker=name)
+    worker = DocumentWorker(settings, name, worker_connection(settings), queue)
+    log.info("worker_started", worker=name, queues=worker.queue_names())
     worker.work(logging_level=None)
     log.info("worker_stopped", worker=name)
 
@@ -392,20 +429,20 @@ def _wait_for_redis(settings: Settings) -> None:
 
 
 def run_pool(settings: Settings) -> None:
-    """Keep ``WORKERS`` workers running until SIGTERM; see :mod:`jobs.worker_pool`."""
+    """Keep ``WORKERS`` workers of each queue running until SIGTERM; see :mod:`jobs.worker_pool`."""
     from jobs.worker_pool import WorkerPool
 
     WorkerPool(settings).run()
 
 
 def main() -> None:
-    """Run one worker: ``python -m jobs.rq_worker NAME``, started by the pool."""
+    """Run one worker: ``python -m jobs.rq_worker NAME [QUEUE]``, started by the pool."""
     import sys
 
     die_with_parent(signal.SIGTERM, os.getppid())
     settings = load_settings()
     logs.configure(settings)
-    run_worker(settings, sys.argv[1])
+    run_worker(settings, *sys.argv[1:3])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from datetime import timedelta
 import sqlalchemy as sa
 import structlog
 
+from jobs import retention
+from jobs.blobs import BlobStore
+from jobs.bulk import BulkOperations
 from jobs.delivery import Delivery
 from jobs.errors import DeliveryError
 from jobs.model import JSON, Status
@@ -20,6 +23,8 @@ from jobs.settings import Settings
 # So many bells in a queue's list are enough: each makes a worker look for the best item of the line,
 # whichever it is, and the next sweep rings again.
 _BELLS = 1_000
+_BULK_SECONDS = 1.0
+_PRUNE_EVERY_SECONDS = 60.0
 _STAGE_BATCH = 1_000
 _MOST_STAGED = 20_000
 
@@ -35,6 +40,8 @@ class SweepStatistics:
     rescued: int = 0
     quarantined: int = 0
     announced: int = 0
+    worked: int = 0
+    pruned: int = 0
 
     def to_json(self) -> dict[str, JSON]:
         """Return the counts by name."""
@@ -63,10 +70,14 @@ def run(settings: Settings, engine: sa.Engine, delivery: Delivery, *, force: boo
     statistics.rescued = len(rescued)
     statistics.quarantined = sum(item.status is Status.FAILED for item in rescued)
     statistics.staged = stage(service)
+    statistics.worked = BulkOperations(engine, settings, service).work(_BULK_SECONDS)
     statistics.announced = announce_due(service, delivery, settings)
     service.fold_counts()
     if service.begin_sweep("forget_workers", 3600.0):
         service.forget_workers()
+    if service.begin_sweep("prune", _PRUNE_EVERY_SECONDS):
+        done = retention.prune(engine, settings, service, BlobStore(settings.data_dir))
+        statistics.pruned = done.items + done.documents
     if any(getattr(statistics, name) for name in statistics.__slots__):
         log.info("sweep", **statistics.to_json())
     return statistics

@@ -17,6 +17,7 @@ from types import FrameType
 
 import structlog
 
+from jobs.horse_death import describe_exit
 from jobs.parent_death import start_tied
 from jobs.rq_worker import new_worker_name, report_dead_worker
 from jobs.settings import Settings
@@ -34,6 +35,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 class _Place:
     """One of the pool's places: the worker in it, or when the next one is due."""
 
+    queue: str
     name: str = ""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -42,13 +44,14 @@ class _Place:
 
 
 class WorkerPool:
-    """Starts ``WORKERS`` workers, and each again however it ends.
+    """Starts ``WORKERS`` workers for each queue, and each again however it ends.
 
     Args:
-        settings: how many, and which database to report a dead worker to.
+        settings: how many, the queues, and which database to report a dead worker to.
         stop_seconds: how long a running job may go on after SIGTERM; then it goes back to the
             queue, uncounted.
-        command: the program that runs one worker, given its name; the real one when ``None``.
+        command: the program that runs one worker, given its name and its queue's; the real one when
+            ``None``.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class WorkerPool:
         self._settings = settings
         self._stop_seconds = stop_seconds
         self._command = command or [sys.executable, "-m", "jobs.rq_worker"]
-        self._places = [_Place() for _ in range(settings.workers)]
+        self._places = [_Place(queue) for queue in settings.queue_names for _ in range(settings.workers)]
         self._asked_at: float | None = None
         self._hurried = False
 
@@ -91,14 +94,14 @@ class WorkerPool:
         place.wait = wait_before_restart(time.monotonic() - place.started_at, place.wait)
         place.due_at = time.monotonic() + place.wait
         log.warning("worker_ended", worker=place.name, exit_code=code, restart_in_seconds=place.wait)
-        report_dead_worker(self._settings, place.name, f"the worker process ended ({code})")
+        report_dead_worker(self._settings, place.name, describe_exit("the worker process", code))
 
     def _start(self, place: _Place) -> None:
         place.name = new_worker_name()
         place.started_at = time.monotonic()
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
         place.process = start_tied(
-            [*self._command, place.name],
+            [*self._command, place.name, place.queue],
             env={**os.environ, "PYTHONPATH": path},
         )
 

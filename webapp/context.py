@@ -26,7 +26,7 @@ def install(app: Flask) -> None:
         label_word=lambda label: wording.LABEL_WORDS.get(label, str(label)),
         stage_word=lambda stage: wording.STAGE_WORDS.get(stage, str(stage).capitalize()),
         operation_word=lambda name: wording.OPERATION_WORDS.get(name, name),
-        event_words=wording.event_words,
+        told=wording.told,
         kind=kind_of_file,
     )
 

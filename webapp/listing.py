@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from flask import request, url_for
 from werkzeug.exceptions import BadRequest
 
 from jobs.model import JSON
+from jobs.paging import Page
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 50, 200
 _LONGEST_TEXT = 200
@@ -41,12 +42,19 @@ class ListArguments:
         text = request.args.get("q", "").strip().replace("\0", "")[:_LONGEST_TEXT]
         return cls(text or None, request.args.get("cursor") or None, int(raw))
 
-    def next_link(self, endpoint: str, next_cursor: str | None) -> dict[str, JSON]:
-        """Return where the list goes on, keeping every other argument; ``None`` at its end."""
-        if next_cursor is None:
+    def next_link(self, endpoint: str, page: Page[Any]) -> dict[str, JSON]:
+        """Return where the list goes on, keeping every other argument; ``None`` at its end.
+
+        A search that stopped before its page was full tells how many rows it has looked at, in ``searched``.
+        """
+        if page.next_cursor is None:
             return {"next_cursor": None, "next": None}
-        kept = {**request.args.to_dict(), "cursor": next_cursor}
-        return {"next_cursor": next_cursor, "next": url_for(endpoint, **kept)}  # type: ignore[arg-type]  # strings only
+        kept = {**request.args.to_dict(), "cursor": page.next_cursor}
+        shown: dict[str, JSON] = {
+            "next_cursor": page.next_cursor,
+            "next": url_for(endpoint, **kept),  # type: ignore[arg-type]  # strings only
+        }
+        return shown if page.searched is None else {**shown, "searched": page.searched}
 
 
 def parse_after() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from flask import url_for
@@ -14,29 +15,25 @@ from jobs.model import (
     Attempt,
     Document,
     Event,
+    ItemId,
     Label,
     QueueItem,
     Status,
 )
-from jobs.queries import DocumentRow, ItemRow
+from jobs.queries import COUNTED_TO, DocumentRow, ItemRow
 from jobs.states import label as label_of
+from jobs.waiting import Reason, Waiting
 from webapp.services import services
-from webapp.wording import Line, waiting_reason
+from webapp.uploads import Refused
+from webapp.wording import waiting_reason
 
 POLL_SECONDS = 2
 BUSY_POLL_SECONDS = 5
 
 
-def line_of(item: QueueItem) -> Line | None:
-    """Count what is ahead of an item; ``None`` when it does not wait."""
-    if item.status is not Status.PENDING:
-        return None
-    workers = [worker for worker in services().queries.workers() if worker.alive]
-    return Line(
-        position=services().queries.position(item),
-        workers=len(workers),
-        busy=sum(worker.item is not None for worker in workers),
-    )
+def waiting_of(item: QueueItem) -> Waiting | None:
+    """Explain why an item waits; ``None`` when it has ended."""
+    return services().waiting.explain(item) if item.status in OPEN_STATUSES else None
 
 
 def retry_after(item: QueueItem) -> str | None:
@@ -47,8 +44,11 @@ def retry_after(item: QueueItem) -> str | None:
 
 
 def accepted_json(one: Accepted) -> dict[str, JSON]:
-    """Present an accepted upload; these members are the API's oldest promise."""
-    return {
+    """Present an accepted upload; these members are the API's oldest promise.
+
+    A file that was sent before says so by ``duplicate_of``, when that was, and whether its job is an old one.
+    """
+    body: dict[str, JSON] = {
         "id": one.document.id,
         "job_id": one.item.id,
         "status": one.item.status.value,
@@ -63,16 +63,38 @@ def accepted_json(one: Accepted) -> dict[str, JSON]:
             "original": url_for("api.document_original", document_id=one.document.id),
         },
     }
+    if one.duplicate_of is not None:
+        body |= {
+            "duplicate_of": one.duplicate_of,
+            "reused": one.reused,
+            "created_at": _instant(one.document.created_at),
+        }
+    return body
 
 
-def job_json(item: QueueItem, now: datetime, line: Line | None = None) -> dict[str, JSON]:
+def refused_json(one: Refused) -> dict[str, JSON]:
+    """Present a file that was not accepted."""
+    body: dict[str, JSON] = {"filename": one.filename, "code": one.code, "detail": one.detail}
+    if one.document_id is not None:
+        body["document_id"] = one.document_id
+        body["links"] = {"document": url_for("api.document", document_id=one.document_id)}
+    return body
+
+
+def job_json(
+    item: QueueItem, now: datetime, waiting: Waiting | None = None, brief: Reason | None = None
+) -> dict[str, JSON]:
     """Present a queue item as a job.
 
     Args:
         item: the item.
         now: the database's time.
-        line: what is ahead of it, where somebody counted.
+        waiting: why it waits, where its place was counted.
+        brief: why it waits, in a list.
     """
+    reason = None if brief is None else brief.sentence
+    if waiting is not None:
+        reason = waiting_reason(waiting)
     shown = label_of(item, now)
     return {
         "id": item.id,
@@ -94,8 +116,9 @@ def job_json(item: QueueItem, now: datetime, line: Line | None = None) -> dict[s
         "due_at": _instant(item.due_at) if item.status is Status.PENDING else None,
         "created_at": _instant(item.created_at),
         "finished_at": _instant(item.finished_at),
-        "position": None if line is None else line.position,
-        "waiting_reason": waiting_reason(item, shown, line),
+        "queue": item.queue,
+        "position": None if waiting is None else waiting.position,
+        "waiting_reason": reason,
         "links": {
             "self": url_for("api.job", item_id=item.id),
             "document": url_for("api.document", document_id=item.document_id),
@@ -103,14 +126,15 @@ def job_json(item: QueueItem, now: datetime, line: Line | None = None) -> dict[s
             "stream": url_for("live.item_stream", item_id=item.id),
             "websocket": url_for("live.item_socket", item_id=item.id),
             "attempts": url_for("api.job_attempts", item_id=item.id),
+            "why": url_for("api.job_why", item_id=item.id),
             "page": url_for("pages.job", item_id=item.id),
         },
     }
 
 
-def item_row_json(row: ItemRow, now: datetime) -> dict[str, JSON]:
-    """Present a line of the job list."""
-    return {**job_json(row.item, now), "filename": row.filename}
+def item_row_json(row: ItemRow, now: datetime, reasons: Mapping[ItemId, Reason]) -> dict[str, JSON]:
+    """Present a line of the job list, with why it waits, by the item's id."""
+    return {**job_json(row.item, now, brief=reasons.get(row.item.id)), "filename": row.filename}
 
 
 def document_json(document: Document) -> dict[str, JSON]:
@@ -134,13 +158,13 @@ def document_json(document: Document) -> dict[str, JSON]:
     }
 
 
-def document_row_json(row: DocumentRow, now: datetime) -> dict[str, JSON]:
-    """Present a line of the document list."""
+def document_row_json(row: DocumentRow, now: datetime, reasons: Mapping[ItemId, Reason]) -> dict[str, JSON]:
+    """Present a line of the document list, with why it waits, by the item's id."""
     return {
         **document_json(row.document),
         "title": row.title,
         "page_count": row.page_count,
-        "job": None if row.item is None else job_json(row.item, now),
+        "job": None if row.item is None else job_json(row.item, now, brief=reasons.get(row.item.id)),
     }
 
 
@@ -189,10 +213,10 @@ def event_json(event: Event) -> dict[str, JSON]:
     }
 
 
-def segment_counts(counts: dict[str, int]) -> list[tuple[str, str, int]]:
-    """Return the list's segments: value of the filter, word, count."""
+def segment_counts(counts: dict[str, int]) -> list[tuple[str, str, str]]:
+    """Return the list's segments: value of the filter, word, count in words."""
     words = {
-        "": ("All", sum(counts.values())),
+        "": ("All", counts["all"]),
         Label.RUNNING.value: ("Running", counts[Label.RUNNING]),
         Label.WAITING.value: ("Waiting", counts[Label.WAITING]),
         Label.RETRYING.value: ("Retrying", counts[Label.RETRYING]),
@@ -203,7 +227,16 @@ def segment_counts(counts: dict[str, int]) -> list[tuple[str, str, int]]:
         Label.SCHEDULED.value: ("Scheduled", counts[Label.SCHEDULED]),
     }
     rare = {Label.RETRYING.value, Label.QUARANTINED.value, Label.SCHEDULED.value}
-    return [(key, word, count) for key, (word, count) in words.items() if count or key not in rare]
+    return [
+        (key, word, f"{COUNTED_TO:,}+" if count > COUNTED_TO else f"{count:,}")
+        for key, (word, count) in words.items()
+        if count or key not in rare
+    ]
+
+
+def reasons_of(rows: Sequence[DocumentRow] | Sequence[ItemRow]) -> dict[ItemId, Reason]:
+    """Explain briefly why the jobs of a page wait; those that do not are left out."""
+    return services().waiting.briefly(row.item for row in rows if row.item is not None)
 
 
 def _instant(at: datetime | None) -> str | None:

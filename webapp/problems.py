@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 
 import structlog
-from flask import Flask, Response, g, render_template, request
+from flask import Flask, Response, g, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -15,9 +15,12 @@ from jobs.errors import (
     DeliveryError,
     DocQueueError,
     DocumentNotFound,
+    DuplicateDocument,
     EmptyUpload,
     IllegalTransition,
     ItemNotFound,
+    KeyInFlight,
+    KeyReused,
     StorageFull,
     UploadTooLarge,
 )
@@ -30,12 +33,17 @@ _STATUS_OF: tuple[tuple[type[DocQueueError], HTTPStatus], ...] = (
     (EmptyUpload, HTTPStatus.BAD_REQUEST),
     (UploadTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (StorageFull, HTTPStatus.INSUFFICIENT_STORAGE),
+    (DuplicateDocument, HTTPStatus.CONFLICT),
+    (KeyInFlight, HTTPStatus.CONFLICT),
+    (KeyReused, HTTPStatus.UNPROCESSABLE_ENTITY),
     (DocumentNotFound, HTTPStatus.NOT_FOUND),
     (ItemNotFound, HTTPStatus.NOT_FOUND),
     (AlreadyQueued, HTTPStatus.CONFLICT),
     (IllegalTransition, HTTPStatus.CONFLICT),
     (DeliveryError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
+# An answer is made in less than a second, as a rule; everything else takes somebody's repair.
+_RETRY_AFTER = {KeyInFlight.code: "1"}
 _KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Content-Range", "Location")
 _SENTENCES = {
     400: "The request could not be understood.",
@@ -147,9 +155,12 @@ def _handle_own(error: DocQueueError) -> ResponseReturnValue:
     members: dict[str, JSON] = {}
     if isinstance(error, AlreadyQueued):
         members["job_id"] = error.item_id
+    if isinstance(error, DuplicateDocument):
+        members["document_id"] = error.document_id
+        members["links"] = {"document": url_for("api.document", document_id=error.document_id)}
     made = answer(status_of(error), error.public_message, error.code, members)
     if error.retryable:
-        made.headers["Retry-After"] = "30"
+        made.headers["Retry-After"] = _RETRY_AFTER.get(error.code, "30")
     return made
 
 

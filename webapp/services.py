@@ -11,16 +11,22 @@ from functools import partial
 
 from flask import current_app
 
-from jobs import accounts, database, sweep
+from jobs import accounts, database, retention, sweep
 from jobs.accounts import ApiKey
 from jobs.blobs import BlobStore
+from jobs.bulk import BulkOperations
 from jobs.delivery import Delivery, web_connection
+from jobs.doctor import Report, examine
+from jobs.feed import EventFeed
 from jobs.intake import Intake
 from jobs.model import User, UserId
+from jobs.operations import OPERATIONS, resource_of
 from jobs.queries import Queries
+from jobs.queue_overview import QueueOverview, overview
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings
 from jobs.sweep import SweepStatistics
+from jobs.waiting import Explainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +54,27 @@ class Services:
     Attributes:
         schema_is_current: tells whether the database answers with the schema this code expects.
         sweep: announces due items and rescues lost ones, now.
+        delete_document: deletes a document by its id, and says by whom.
+        examine: looks the whole service over; ``fast=True`` for a page.
+        queue_overview: each queue at a glance.
+        waiting: tells why items wait.
     """
 
     settings: Settings
     accounts: Accounts
     service: DocumentQueueService
     queries: Queries
+    waiting: Explainer
     intake: Intake
     delivery: Delivery
     blobs: BlobStore
     schema_is_current: Callable[[], bool]
     sweep: Callable[[], SweepStatistics]
+    delete_document: Callable[[str, str], None]
+    examine: Callable[..., Report]
+    feed: EventFeed
+    bulk: BulkOperations
+    queue_overview: Callable[[], list[QueueOverview]]
 
 
 def make_services(settings: Settings) -> Services:
@@ -86,12 +102,27 @@ def make_services(settings: Settings) -> Services:
         ),
         service=service,
         queries=Queries(engine),
+        waiting=Explainer(engine, settings, _uses(settings)),
         intake=Intake(engine, settings, blobs, service, delivery),
         delivery=delivery,
         blobs=blobs,
         schema_is_current=partial(database.check_revision, engine),
         sweep=partial(sweep.run, settings, engine, delivery, force=True),
+        delete_document=partial(retention.delete_document, engine, settings, service),
+        examine=partial(examine, settings, engine, delivery, blobs),
+        feed=EventFeed(engine),
+        bulk=BulkOperations(engine, settings, service),
+        queue_overview=partial(overview, engine, settings),
     )
+
+
+def _uses(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Name what each operation uses outside, by the keys that throttles have."""
+    used = {
+        name: [resource_of(stage, settings) for stage in operation.stages]
+        for name, operation in OPERATIONS.items()
+    }
+    return {name: tuple(one.key for one in found if one is not None) for name, found in used.items()}
 
 
 def services() -> Services:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, cast
 
@@ -10,22 +11,32 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import BadRequest
 
 from jobs.blobs import Spool
-from jobs.errors import EmptyUpload, UploadTooLarge
-from jobs.intake import Accepted, Upload, clean_filename
+from jobs.duplicates import Dedupe
+from jobs.errors import DuplicateDocument, EmptyUpload, UploadTooLarge
+from jobs.idempotency import Answer
+from jobs.intake import Accepted, Duplicate, Taken, Upload, clean_filename
 from webapp.access import current_user
+from webapp.idempotency import current_turn
+from webapp.orders import ORDER_FIELDS, parse_order
 from webapp.services import services
-from webapp.wording import human_size
-
-LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+from webapp.wording import human_size, relative
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A file of a request that was not stored, and why."""
+    """A file of a request that was not stored, and why.
+
+    Attributes:
+        document_id: the document that has the same bytes, for a duplicate.
+    """
 
     filename: str
     code: str
     detail: str
+    document_id: str | None = None
+
+
+Outcome = tuple[list[Accepted], list[Refused]]
 
 
 class UploadRequest(Request):
@@ -40,9 +51,14 @@ class UploadRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        del total_content_length, content_type, filename, content_length
-        spool = services().intake.new_spool()
-        self.__dict__.setdefault("spools", []).append(spool)
+        del content_type, filename, content_length
+        intake = services().intake
+        if "spools" not in self.__dict__:
+            # The whole request is bounded by what the disk can take, before its first file is begun.
+            intake.require_space(total_content_length or 0)
+            self.spools = []
+        spool = intake.new_spool()
+        self.spools.append(spool)
         return cast("IO[bytes]", spool)
 
     def discard_spools(self) -> None:
@@ -58,8 +74,11 @@ def discard_spools(_error: BaseException | None) -> None:
         made.discard_spools()
 
 
-def accept_uploads() -> tuple[list[Accepted], list[Refused]]:
+def accept_uploads(answer: Callable[[Outcome], Answer] | None = None) -> Outcome:
     """Store the request's files and queue them.
+
+    Args:
+        answer: makes the answer that is kept for the request's Idempotency-Key.
 
     Returns:
         What was accepted, at least one, and what was refused.
@@ -67,8 +86,11 @@ def accept_uploads() -> tuple[list[Accepted], list[Refused]]:
     Raises:
         EmptyUpload: there is no file, or none has bytes.
         UploadTooLarge: every file is too large, or there are too many.
+        DuplicateDocument: every file was sent before, and is to be refused then.
         UnsupportedOperation: the operation is unknown.
-        BadRequest: the priority is not a number between -100 and 100.
+        UnknownQueue: no such queue is set up.
+        StorageFull: a disk is full, or nearly.
+        BadRequest: a field cannot be meant.
     """
     limit = services().settings.max_files_per_upload
     sent = [file for file in request.files.getlist("file") if file.filename or _spool_of(file).size]
@@ -76,36 +98,50 @@ def accept_uploads() -> tuple[list[Accepted], list[Refused]]:
         raise EmptyUpload("The request has no file. Send at least one in the form field “file”.")
     if len(sent) > limit:
         raise UploadTooLarge(f"The request has {len(sent)} files; {limit} at once is the limit.")
-    priority = parse_priority(request.form.get("priority"))
+    order = parse_order({name: _field(name) for name in ORDER_FIELDS})
     good = [file for file in sent if _refusal(file) is None]
     refused = [refusal for refusal in map(_refusal, sent) if refusal is not None]
     if not good:
         kind = UploadTooLarge if any(one.code == UploadTooLarge.code for one in refused) else EmptyUpload
         raise kind(refused[0].detail)
-    accepted = services().intake.accept(
+
+    def outcome(taken: Taken) -> Outcome:
+        return taken.accepted, refused + [_refused_duplicate(one) for one in taken.duplicates]
+
+    taken = services().intake.take(
         [Upload(file.filename or "document", _spool_of(file)) for file in good],
+        order,
         owner=current_user().id,
-        operation=request.form.get("operation") or "process",
-        priority=priority,
+        dedupe=_dedupe(),
+        turn=current_turn(),
+        answer=None if answer is None else lambda taken: answer(outcome(taken)),
     )
-    return accepted, refused
+    return outcome(taken)
 
 
-def parse_priority(raw: object) -> int:
-    """Read a priority.
+def duplicate_words(one: Accepted) -> str | None:
+    """Say what became of a file that was sent before; ``None`` for a new one."""
+    if one.duplicate_of is None:
+        return None
+    fate = "Its result is used." if one.reused else "It is worked on again."
+    return f"Same file, sent {relative(one.document.created_at)}. {fate}"
 
-    Raises:
-        BadRequest: it is not a whole number between -100 and 100.
-    """
-    if raw is None or raw == "":
-        return 0
-    try:
-        priority = int(str(raw))
-    except ValueError:
-        priority = HIGHEST_PRIORITY + 1
-    if not LOWEST_PRIORITY <= priority <= HIGHEST_PRIORITY:
-        raise BadRequest("The priority is a whole number between -100 and 100.")
-    return priority
+
+def _field(name: str) -> str | None:
+    """Return what the form says, or else the address's query."""
+    return request.form.get(name) or request.args.get(name)
+
+
+def _dedupe() -> Dedupe:
+    raw = _field("dedupe") or Dedupe.NONE
+    if raw not in set(Dedupe):
+        raise BadRequest(f"dedupe is one of {', '.join(Dedupe)}.")
+    return Dedupe(raw)
+
+
+def _refused_duplicate(one: Duplicate) -> Refused:
+    detail = f"The same file was sent {relative(one.document.created_at)}."
+    return Refused(one.filename, DuplicateDocument.code, detail, one.document.id)
 
 
 def _spool_of(file: FileStorage) -> Spool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from jobs.model import Event, Label, QueueItem, Status
+from jobs.model import Event, Label
+from jobs.waiting import Waiting
 
 LABEL_WORDS: dict[str, str] = {
     Label.WAITING: "Waiting",
@@ -25,21 +27,6 @@ OPERATION_WORDS = {
     "analyze": "Analyse again",
 }
 REDIS_AWAY = "Redis unreachable: new jobs are accepted and start when it is back."
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What is ahead of a waiting item.
-
-    Attributes:
-        position: its place among the due items, 1 being the next; ``None`` when it is not due.
-        workers: how many workers are alive.
-        busy: how many of them hold an item.
-    """
-
-    position: int | None
-    workers: int
-    busy: int
 
 
 def human_size(size: float) -> str:
@@ -79,40 +66,51 @@ def absolute(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def waiting_reason(item: QueueItem, label: Label, line: Line | None) -> str | None:
-    """Say why an item does not run yet.
+def waiting_reason(waiting: Waiting) -> str | None:
+    """Say in one line why an item does not run yet.
 
     Args:
-        item: the item.
-        label: what it is shown as.
-        line: what is ahead of it; ``None`` when nobody counted.
+        waiting: the explanation.
 
     Returns:
-        One sentence, or ``None`` for an item that runs or has ended.
+        The most decisive reason, with its place where that is not the reason; ``None`` for an item that
+        runs or has ended.
     """
-    if item.cancel_requested_at is not None and item.status is Status.IN_PROGRESS:
-        return "Cancel asked for: the worker stops at its next step."
-    if label is Label.SCHEDULED:
-        return f"Scheduled: starts at {item.due_at.astimezone(UTC):%H:%M:%S} UTC."
-    if label is Label.RETRYING:
-        return _retrying(item)
-    if label is not Label.WAITING or line is None:
+    if not waiting.reasons:
         return None
-    place = "" if line.position is None else f" Position {line.position}."
-    if line.workers == 0:
-        return f"Waiting: no worker is running.{place}"
-    if line.busy >= line.workers:
-        who = "the worker is busy" if line.workers == 1 else f"all {line.workers} workers are busy"
-        return f"Waiting: {who}.{place}"
-    return f"Accepted.{place}"
+    reason = waiting.reasons[0]
+    if waiting.position is None or reason.code in {"behind", "picking_up"}:
+        return reason.sentence
+    return f"{reason.sentence} {place_in_line(waiting.position, waiting.position_is_minimum)}."
 
 
-def _retrying(item: QueueItem) -> str:
-    due = f"{item.due_at.astimezone(UTC):%H:%M:%S} UTC"
-    if item.error_code == "crashed":
-        reason = item.error_message or "Returned to queue."
-        return f"{reason} Attempt not counted; next try at {due}."
-    return f"Waiting: retry {item.failures} of {item.max_failures - 1} at {due}."
+def place_in_line(position: int, is_minimum: bool = False) -> str:
+    """Return a place as people read it, e.g. ``Position 14``."""
+    return f"Position beyond {position - 2:,}" if is_minimum else f"Position {position:,}"
+
+
+def prospect(waiting: Waiting, now: datetime) -> str | None:
+    """Say where in line an item is, and when it may start.
+
+    Args:
+        waiting: the explanation.
+        now: the database's time.
+
+    Returns:
+        A sentence such as "Position 14, about 3 min.", or ``None`` when it is not in line.
+    """
+    if waiting.position is None:
+        return None
+    place = place_in_line(waiting.position, waiting.position_is_minimum)
+    if waiting.expected_start is None:
+        return (
+            f"{place}; {waiting.expected_start_unknown}." if waiting.expected_start_unknown else f"{place}."
+        )
+    seconds = (waiting.expected_start - now).total_seconds()
+    if seconds < 10:
+        return f"{place}, a moment."
+    whole = round(seconds / 60) * 60 if seconds >= 90 else round(seconds / 10) * 10
+    return f"{place}, about {human_duration(whole)}."
 
 
 def event_words(event: Event) -> str:
@@ -148,3 +146,84 @@ def _progress_words(event: Event) -> str:
     progress = event.data.get("progress")
     done = progress if isinstance(progress, (int, float)) else 0.0
     return f"{stage} {done:.0%}" if done else stage
+
+
+@dataclass(frozen=True, slots=True)
+class BulkWords:
+    """How a kind of bulk operation is spoken of.
+
+    Attributes:
+        ask: the button, and the beginning of the question.
+        consequence: what comes of it, for the dialog.
+        doing: what it does while it runs.
+        done: what it has done to so many jobs.
+    """
+
+    ask: str
+    consequence: str
+    doing: str
+    done: str
+
+
+BULK_WORDS: dict[str, BulkWords] = {
+    "retry": BulkWords(
+        "Retry",
+        "Each gets a fresh budget of attempts and waits in line again. Stages that finished are not computed "
+        "again.",
+        "Retrying",
+        "put back into the queue",
+    ),
+    "cancel": BulkWords(
+        "Cancel",
+        "Waiting jobs end at once, running ones at their next step. Their documents stay, and they can be "
+        "retried later.",
+        "Cancelling",
+        "cancelled or asked to stop",
+    ),
+    "change_priority": BulkWords(
+        "Change the priority of",
+        "Higher goes first. They line up anew among the jobs of their new priority.",
+        "Changing the priority of",
+        "moved in their line",
+    ),
+    "delete": BulkWords(
+        "Delete",
+        "They are deleted with their attempts and timelines. This cannot be undone. Documents, their "
+        "original files and their newest results stay.",
+        "Deleting",
+        "deleted",
+    ),
+}
+_FILTER_WORDS = {
+    "status": "state",
+    "label": "shown as",
+    "operation": "operation",
+    "queue": "queue",
+    "owner_id": "owner",
+    "error_code": "error",
+    "created_after": "created from",
+    "created_before": "created before",
+    "text": "name, hash or id",
+}
+
+
+def bulk_scope(chosen: Mapping[str, object]) -> str:
+    """Tell in words which jobs a bulk operation's filter means."""
+    if "all" in chosen:
+        return "every job"
+    ids = chosen.get("ids")
+    if isinstance(ids, list):
+        return "1 chosen job" if len(ids) == 1 else f"{len(ids):,} chosen jobs"
+    return "jobs with " + ", ".join(
+        f"{_FILTER_WORDS.get(name, name)} {value}" for name, value in chosen.items()
+    )
+
+
+def told(event: Event) -> str:
+    """Tell an event for the timeline, with the reason that a person gave for it."""
+    data = event.data
+    words = event_words(event)
+    if event.kind == "priority_changed":
+        by = f" by {data['by']}" if data.get("by") else ""
+        words = f"Priority changed from {data.get('from')} to {data.get('to')}{by}"
+    return f"{words}: {data['reason']}" if data.get("reason") else words

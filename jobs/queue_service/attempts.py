@@ -85,7 +85,7 @@ class Attempts(Claiming):
         Args:
             lease: the lease.
             stage: the stage that ended.
-            artifact: its product; inserted unless ``reused``.
+            artifact: its product; inserted unless ``reused``, and even then if it was pruned meanwhile.
             reused: whether the artifact was already stored.
 
         Raises:
@@ -103,7 +103,7 @@ class Attempts(Claiming):
                 },
             )
             now = self._clock.now
-            if not reused:
+            if not reused or self._is_pruned(connection, artifact):
                 connection.execute(
                     sa.insert(artifacts).values(
                         id=artifact.id,
@@ -119,6 +119,7 @@ class Attempts(Claiming):
                         lease_id=lease.lease_id,
                     )
                 )
+            if not reused:
                 self._note_usage(connection, item, lease, artifact)
             values = {
                 "document_id": item.document_id,
@@ -132,6 +133,13 @@ class Attempts(Claiming):
             connection.execute(insert.on_conflict_do_update(index_elements=["item_id", "stage"], set_=values))
             data: dict[str, JSON] = {"stage": stage, "progress": 1.0, "reused": reused}
             self._append(connection, item, "stage_completed", data, lease_id=lease.lease_id)
+
+    def _is_pruned(self, connection: sa.Connection, artifact: Artifact) -> bool:
+        """Tell whether a kept artifact was deleted since it was read; if not, it stays until the commit."""
+        statement = sa.select(artifacts.c.id).where(artifacts.c.id == artifact.id)
+        if self._clock.dialect == "postgresql":
+            statement = statement.with_for_update(read=True, key_share=True)
+        return connection.execute(statement).scalar() is None
 
     def _note_usage(
         self, connection: sa.Connection, item: QueueItem, lease: Lease, artifact: Artifact

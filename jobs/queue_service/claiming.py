@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from jobs.database import reading
 from jobs.errors import Throttled
 from jobs.model import Lease, Status, UserId
-from jobs.queue_service.base import QueueBase
+from jobs.queue_service.base import PENDING, QueueBase, through
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.tables import attempts, queue_items, queues, slots, throttles
 
@@ -194,7 +194,7 @@ class Claiming(QueueBase):
     def _in_line(self, queue: str) -> tuple[sa.ColumnElement[bool], ...]:
         return (
             queue_items.c.queue == queue,
-            queue_items.c.status == Status.PENDING,
+            queue_items.c.status == PENDING,
             ~queue_items.c.deferred,
             queue_items.c.due_at <= self._clock.now,
         )
@@ -221,10 +221,11 @@ class Claiming(QueueBase):
         self, connection: sa.Connection, queue: str, busy: set[UserId | None], *, longest_waiting: bool
     ) -> str | None:
         order = (queue_items.c.due_at, queue_items.c.id) if longest_waiting else LINE
-        line = (
+        line = through(
             sa.select(queue_items.c.id, queue_items.c.owner_id)
             .where(*self._in_line(queue), self._running(queue))
-            .order_by(*order)
+            .order_by(*order),
+            "ix_queue_items_oldest" if longest_waiting else "ix_queue_items_line",
         )
         if not busy:
             statement = line.limit(1)
@@ -246,9 +247,11 @@ class Claiming(QueueBase):
             if owner in busy:
                 continue
             same = queue_items.c.owner_id.is_(None) if owner is None else queue_items.c.owner_id == owner
-            found = connection.execute(
-                sa.select(queue_items.c.id).where(*self._in_line(queue), same).order_by(*LINE).limit(1)
-            ).scalar()
+            best = through(
+                sa.select(queue_items.c.id).where(*self._in_line(queue), same).order_by(*LINE).limit(1),
+                "ix_queue_items_turns",
+            )
+            found = connection.execute(best).scalar()
             if found is not None:
                 return str(found)
         return None
@@ -258,17 +261,19 @@ class Claiming(QueueBase):
         yield None
         last: sa.ColumnElement[bool] = sa.true()
         while True:
-            owner = connection.execute(
+            following = through(
                 sa.select(queue_items.c.owner_id)
                 .where(
                     queue_items.c.queue == queue,
-                    queue_items.c.status == Status.PENDING,
+                    queue_items.c.status == PENDING,
                     queue_items.c.owner_id.is_not(None),
                     last,
                 )
                 .order_by(queue_items.c.owner_id)
-                .limit(1)
-            ).scalar()
+                .limit(1),
+                "ix_queue_items_turns",
+            )
+            owner = connection.execute(following).scalar()
             if owner is None:
                 return
             yield UserId(owner)

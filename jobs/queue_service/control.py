@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from jobs.database import reading
 from jobs.errors import UnknownQueue
 from jobs.model import QueueState, Status
-from jobs.queue_service.base import QueueBase
+from jobs.queue_service.base import PENDING, QueueBase, through
 from jobs.tables import item_count_changes, item_counts, queue_items, queues, workers
 
 _ALIVE_SECONDS = 60
@@ -98,16 +98,14 @@ class Control(QueueBase):
         now = self._clock.read(connection)
         ages = []
         for name in self._settings.queue_names:
-            due_at = connection.execute(
+            oldest = through(
                 sa.select(queue_items.c.due_at)
-                .where(
-                    queue_items.c.queue == name,
-                    queue_items.c.status == Status.PENDING,
-                    ~queue_items.c.deferred,
-                )
-                .order_by(queue_items.c.due_at)
-                .limit(1)
-            ).scalar()
+                .where(queue_items.c.queue == name, queue_items.c.status == PENDING, ~queue_items.c.deferred)
+                .order_by(queue_items.c.due_at, queue_items.c.id)
+                .limit(1),
+                "ix_queue_items_oldest",
+            )
+            due_at = connection.execute(oldest).scalar()
             if due_at is not None:
                 ages.append(max(0.0, round((now - due_at).total_seconds(), 3)))
         return max(ages, default=None)

@@ -18,6 +18,7 @@ from jobs.model import (
     Status,
 )
 from jobs.queue_service.attempts import Attempts
+from jobs.queue_service.base import PENDING, through
 from jobs.queue_service.claiming import LINE
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.states import decide
@@ -119,11 +120,12 @@ class Recovery(Attempts):
             queue: the queue's name.
             limit: at most this many.
         """
-        statement = (
+        statement = through(
             sa.select(*ITEM_COLUMNS)
             .where(*self._in_line(queue), self._running(queue))
             .order_by(*LINE)
-            .limit(limit)
+            .limit(limit),
+            "ix_queue_items_line",
         )
         with reading(self._engine) as connection:
             return [to_item(row) for row in connection.execute(statement)]
@@ -137,15 +139,16 @@ class Recovery(Attempts):
         Returns:
             How many there were.
         """
-        due = (
+        due = through(
             sa.select(queue_items.c.id)
             .where(
-                queue_items.c.status == Status.PENDING,
+                queue_items.c.status == PENDING,
                 queue_items.c.deferred,
                 queue_items.c.due_at <= self._clock.now,
             )
-            .order_by(queue_items.c.due_at)
-            .limit(limit)
+            .order_by(queue_items.c.due_at, queue_items.c.id)
+            .limit(limit),
+            "ix_queue_items_deferred",
         )
         with reading(self._engine) as connection:
             found = list(connection.execute(due).scalars())

@@ -22,6 +22,7 @@ from jobs.model import (
     QueueItem,
     Status,
 )
+from jobs.queue_service.base import through
 from jobs.queue_service.claiming import LINE
 from jobs.queue_service.control import Control
 from jobs.queue_service.operating import Operating
@@ -99,7 +100,10 @@ class DocumentQueueService(Operating, Control, Recovery):
         found: list[QueueItem] = []
         with reading(self._engine) as connection:
             for name in (queue,) if queue is not None else self._settings.queue_names:
-                statement = sa.select(*ITEM_COLUMNS).where(*self._in_line(name)).order_by(*LINE).limit(limit)
+                statement = through(
+                    sa.select(*ITEM_COLUMNS).where(*self._in_line(name)).order_by(*LINE).limit(limit),
+                    "ix_queue_items_line",
+                )
                 found += [to_item(row) for row in connection.execute(statement)]
         return sorted(found, key=lambda item: (-item.priority, item.turn, item.id))[:limit]
 

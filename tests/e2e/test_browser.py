@@ -11,10 +11,13 @@ import pytest
 from playwright.sync_api import expect
 
 from jobs import accounts
+from jobs.bulk import BulkOperations
 from jobs.queries import Queries
+from jobs.queue_service import DocumentQueueService
 from tests.e2e.conftest import PHONE
 from tests.support.client import Client, eventually
 from tests.support.corpus import CORPUS, needs_corpus
+from tests.support.items import add_document
 from tests.support.openai_server import OpenAIServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
@@ -207,3 +210,79 @@ def test_an_operator_sees_why_it_failed_and_repairs_it_by_one_click(
         assert (job["attempt"], job["failures"]) == (2, 0)
         page.goto(f"{service.url}/admin/queue")
         expect(page.get_by_role("row").filter(has_text="note.txt")).to_contain_text("Completed")
+
+
+@ONLY_SQLITE
+def test_an_operator_pauses_a_queue_and_retries_many_at_once(start_service, environ, engine, open_page):
+    with OpenAIServer(["401", "401", "401", "ok"]) as model:
+        environ.update(LLM_BASE_URL=model.base_url, LLM_API_KEY="k", LLM_MODEL="m")
+        service = start_service(environ)
+        client = Client(service, engine)
+        accepted = client.upload(
+            *((f"note-{number}.txt", b"The meeting is on day %d." % number) for number in range(3))
+        )
+        jobs = [one["job_id"] for one in accepted]
+        client.wait(jobs, 60)
+        page = open_page()
+        sign_in(page, service, engine)
+        page.goto(f"{service.url}/admin/queue")
+        page.get_by_text("Pause…").click()
+        page.get_by_label("Reason").fill("the key is being replaced")
+        page.get_by_role("button", name="Pause documents").click()
+        expect(page.locator(".queue-card")).to_contain_text("Paused by admin: the key is being replaced")
+
+        page.goto(f"{service.url}/admin/queue?status=failed")
+        retry = page.get_by_role("button", name="Retry…")
+        expect(retry).to_be_disabled()
+        page.get_by_label("Choose note-1.txt").check()
+        expect(page.locator("[data-selected]")).to_have_text("1 chosen:")
+        page.get_by_label("Select all 3 that match").check()
+        retry.click()
+        expect(page.get_by_role("heading", name="Retry 3 jobs?")).to_be_visible()
+        page.get_by_label("Reason").fill("the key was replaced")
+        page.get_by_role("button", name="Retry 3").click()
+        expect(page.get_by_role("heading", name="Retrying jobs: done")).to_be_visible(timeout=20_000)
+        expect(page.locator("main")).to_contain_text("3 of 3, 100 %")
+        expect(page.locator("main")).to_contain_text("the key was replaced")
+
+        page.goto(f"{service.url}/jobs/{jobs[0]}")
+        expect(page.locator(".why")).to_contain_text("paused by admin")
+        expect(page.locator(".timeline")).to_contain_text("Retried by admin: the key was replaced")
+        page.get_by_text("Priority 0").click()
+        page.get_by_label("Priority", exact=True).fill("9")
+        page.get_by_role("button", name="Change priority").click()
+        expect(page.locator(".timeline")).to_contain_text("Priority changed from 0 to 9 by admin")
+        assert {client.job(job)["status"] for job in jobs} == {"pending"}, "nothing starts while it is paused"
+
+        page.goto(f"{service.url}/admin/queue")
+        page.get_by_role("button", name="Resume documents").click()
+        expect(page.locator(".queue-card")).not_to_contain_text("Paused by")
+        ended = client.wait(jobs, 60)
+        assert {job["status"] for job in ended.values()} == {"completed"}
+
+
+@ONLY_SQLITE
+def test_a_long_bulk_operation_is_followed_while_it_runs(start_service, environ, engine, settings, open_page):
+    queue = DocumentQueueService(engine, settings)
+    for number in range(12):
+        item = queue.enqueue(add_document(engine, settings, filename=f"note-{number}.txt"))
+        queue.cancel(item.id, "x")
+    bulk = BulkOperations(engine, settings, queue)
+    operation = bulk.start("delete", {"status": "cancelled"}, reason="old", by="admin")
+    # Without a scheduler nobody works it off but this test.
+    service = start_service(environ, ("web",))
+    page, plain = open_page(), open_page(javascript=False)
+    sign_in(page, service, engine)
+    page.goto(f"{service.url}/admin/bulk/{operation.id}")
+    plain.context.add_cookies(page.context.cookies())
+    plain.goto(f"{service.url}/admin/bulk/{operation.id}")
+    page.evaluate("window.wasNotReloaded = true")
+    expect(page.locator("main")).to_contain_text("0 of 12, 0 %")
+    bulk.advance(operation.id, 6)
+    expect(page.locator("main")).to_contain_text("6 of 12, 50 %")
+    expect(plain.locator("main")).to_contain_text("6 of 12, 50 %", timeout=15_000)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("heading", name="Deleting jobs: stopped")).to_be_visible()
+    expect(plain.get_by_role("heading", name="Deleting jobs: stopped")).to_be_visible(timeout=15_000)
+    assert bulk.work() == 0

@@ -3,33 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from jobs import accounts
 from jobs.queries import Queries
-
-
-@pytest.fixture
-def docqueue(environ):
-    def run(*arguments, check=True, stdin=None):
-        answer = subprocess.run(
-            [sys.executable, "-c", "from jobs.cli import main; main()", *arguments],
-            env={"PATH": os.environ["PATH"], **environ},
-            capture_output=True,
-            text=True,
-            input=stdin,
-            timeout=60,
-            check=False,
-        )
-        if check:
-            assert answer.returncode == 0, answer.stderr
-        return answer
-
-    return run
 
 
 def test_key_create_prints_a_key_that_works_and_nothing_else(docqueue, engine):

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from rq import Worker
 
 from jobs import accounts, rq_worker
 from jobs.delivery import PROCESS, Delivery, DocumentJob, web_connection, worker_connection
 from jobs.parent_death import start_tied
+from jobs.queries import Queries
+from jobs.queue_service import DocumentQueueService
 from jobs.rq_worker import DocumentWorker, new_worker_name
 from jobs.settings import load_settings
+from jobs.tables import attempts as attempts_table
 from tests.support.items import add_document, raw_item
 from tests.support.processes import ROOT
 from tests.support.servers import wait_until
-from tests.support.worker_program import COMMAND
+from tests.support.worker_program import COMMAND, kernel_killed
 
 # For what has nothing to do with the database.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -27,7 +34,7 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.fixture
 def environ(environ):
     # A lease so long that no test passes because one ran out.
-    return {**environ, "LEASE_SECONDS": "600", "JOB_TIMEOUT_SECONDS": "2"}
+    return {**environ, "LEASE_SECONDS": "600", "JOB_TIMEOUT_SECONDS": "60"}
 
 
 @pytest.fixture
@@ -42,14 +49,14 @@ def delivery(settings, redis_client):
 
 
 @pytest.fixture
-def enqueue(engine, settings, service, delivery):
+def enqueue(engine, settings, service, redis_client):
     """Enqueue an item, write down what its attempts do, and ring."""
 
-    def _enqueue(behaviour="complete"):
+    def _enqueue(behaviour="complete", policy=""):
         (settings.data_dir / "behaviour").write_text(behaviour)
         accounts.ensure_admin(engine)
         item = service.enqueue(add_document(engine, settings))
-        delivery.announce([item])
+        Delivery(redis_client, replace(settings, policy_process=policy)).announce([item])
         return item.id
 
     return _enqueue
@@ -103,23 +110,33 @@ def attempts(engine, item_id):
     return row["status"], row["attempt"], row["crashes"], row["failures"]
 
 
-@pytest.mark.parametrize("death", ["segfault", "exit", "raise", "hang"])
-def test_a_dead_horse_gives_its_item_back_at_once(engine, enqueue, start_pool, death):
-    item_id = enqueue(f"{death} complete")
+DEATHS = {
+    "segfault": r"the work process was killed by signal 11 \(SIGSEGV\), having used \d+ MB",
+    "sigkill": r"the work process was killed by signal 9 \(SIGKILL\), having used \d+ MB",
+    "oom": r"the work process ran out of memory and was killed by the system, signal 9",
+    "exit": r"the work process ended with exit code 3, having used \d+ MB",
+    "raise": r"the work process could not write down how the work ended, having used \d+ MB",
+    "hang": r"the work ran longer than 1 seconds, having used \d+ MB",
+    "stuck": r"the work ran longer than 1 seconds and had to be killed, having used \d+ MB",
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_dead_horse_gives_its_item_back_at_once_with_the_true_cause(
+    engine, settings, enqueue, start_pool, death
+):
+    kernel_killed(settings.data_dir / "kernel", 3)
+    # The operation's own limit; the service's is a minute.
+    item_id = enqueue(f"{death} wait", "timeout=1")
     start_pool()
-    wait_until(
-        lambda: raw_item(engine, item_id)["status"] == "pending" and raw_item(engine, item_id)["crashes"]
-    )
+    wait_until(lambda: raw_item(engine, item_id)["crashes"], what="the report")
     row = raw_item(engine, item_id)
     assert row["attempt"] == 1
-    assert row["lease_id"] is None
-    reasons = {
-        "segfault": "SIGSEGV",
-        "exit": "exit code 3",
-        "hang": "longer than 2 seconds",
-        "raise": "write down",
-    }
-    assert reasons[death] in row["error_message"]
+    assert row["lease_id"] != attempt_row(engine, item_id).lease_id
+    ended = attempt_row(engine, item_id)
+    assert ended.outcome == "crashed"
+    assert re.search(DEATHS[death], ended.error_message)
+    assert ended.peak_memory_bytes > (64_000_000 if death == "segfault" else 10_000_000)
 
 
 def test_the_horse_does_not_outlive_a_killed_worker_and_the_pool_reports_it(
@@ -132,6 +149,22 @@ def test_the_horse_does_not_outlive_a_killed_worker_and_the_pool_reports_it(
     os.kill(worker.pid, signal.SIGKILL)
     wait_until(lambda: raw_item(engine, item_id)["crashes"] == 1, what="the report")
     wait_until(lambda: not alive(horse), what="the horse's end")
+    assert "the worker process was killed by signal 9 (SIGKILL)" in attempt_row(engine, item_id).error_message
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_the_true_cause_is_told_although_the_database_was_away_when_the_horse_died(
+    engine, enqueue, start_pool, settings, postgres, tmp_path
+):
+    item_id = enqueue("wait complete")
+    start_pool()
+    horse = running_pid(settings)
+    postgres.stop()
+    os.kill(horse, signal.SIGSEGV)
+    wait_until(lambda: "report_failed" in (tmp_path / "pool.log").read_text(), what="a failed report")
+    postgres.start()
+    wait_until(lambda: attempt_row(engine, item_id).outcome == "crashed", what="the report")
+    assert "SIGSEGV" in attempt_row(engine, item_id).error_message
 
 
 @on_sqlite
@@ -162,6 +195,29 @@ def test_a_pool_runs_as_many_workers_as_told(start_pool, redis_client, engine):
     wait_until(lambda: len(workers(redis_client)) == 2, what="two workers")
 
 
+def test_each_queue_has_workers_of_its_own(engine, environ, settings, service, start_pool, redis_client):
+    environ["MORE_QUEUES"] = "urgent"
+    both = load_settings(environ)
+    (settings.data_dir / "behaviour").write_text("complete")
+    queue_service = DocumentQueueService(engine, both)
+    items = [queue_service.enqueue(add_document(engine, settings), queue=name) for name in both.queue_names]
+    Delivery(redis_client, both).announce(items)
+    start_pool(WORKERS="2")
+    for item in items:
+        wait_until(lambda item=item: raw_item(engine, item.id)["status"] == "completed", what=item.queue)
+    wait_until(lambda: len(workers(redis_client)) == 4, what="four workers")
+    assert sorted(worker.queue_names()[0] for worker in workers(redis_client)) == [
+        "documents", "documents", "urgent", "urgent",
+    ]  # fmt: skip
+    wait_until(lambda: len(Queries(engine).workers()) == 4, what="four rows")
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT queue FROM workers ORDER BY queue").scalars().all()
+    assert found == ["documents", "documents", "urgent", "urgent"]
+    took = [attempt_row(engine, item.id).worker for item in items]
+    listens = {worker.name: worker.queue_names() for worker in workers(redis_client)}
+    assert [listens[name] for name in took] == [["documents"], ["urgent"]]
+
+
 @on_sqlite
 def test_sigterm_lets_the_running_job_finish_and_takes_no_other(
     enqueue, start_pool, settings, status, tmp_path
@@ -186,6 +242,41 @@ def test_a_job_that_outlasts_the_deadline_goes_back_uncounted(engine, enqueue, s
     assert pool.wait(10) == 0
     assert attempts(engine, item_id) == ("pending", 1, 0, 0)
     assert not alive(horse)
+
+
+def test_a_second_signal_gives_the_job_back_uncounted_at_once(engine, enqueue, start_pool, settings):
+    item_id = enqueue("wait")
+    pool = start_pool(stop_seconds=600)
+    horse = running_pid(settings)
+    pool.terminate()
+    # One that comes within a second counts as an echo of the first.
+    echoes_end = time.monotonic() + 1.1
+    wait_until(lambda: time.monotonic() > echoes_end)
+    pool.terminate()
+    assert pool.wait(10) == 0
+    assert attempts(engine, item_id) == ("pending", 1, 0, 0)
+    assert attempt_row(engine, item_id).outcome == "released"
+    assert not alive(horse)
+
+
+def test_a_stop_while_redis_is_away_lets_the_job_finish_too(enqueue, start_pool, settings, status, valkey):
+    item_id = enqueue("wait")
+    pool = start_pool()
+    running_pid(settings)
+    valkey.kill()
+    pool.terminate()
+    (settings.data_dir / "go").touch()
+    assert pool.wait(20) == 0
+    assert status(item_id) == "completed"
+
+
+@on_sqlite
+def test_a_stop_while_idle_and_without_redis_ends_the_pool(start_pool, redis_client, valkey):
+    pool = start_pool()
+    sole_worker(redis_client)
+    valkey.kill()
+    pool.terminate()
+    assert pool.wait(20) == 0
 
 
 @on_sqlite
@@ -328,14 +419,19 @@ def redis_client_of(valkey_only):
         yield client
 
 
-def test_an_unknown_end_of_a_horse_is_said_as_such(valkey_only):
-    assert rq_worker._reason(None, valkey_only) == "the work process vanished"
-
-
 def worker_state(engine, name):
     with engine.connect() as connection:
         row = connection.exec_driver_sql(f"SELECT state FROM workers WHERE name = '{name}'").first()
     return row and row.state
+
+
+def attempt_row(engine, item_id, attempt=1):
+    with engine.connect() as connection:
+        return connection.execute(
+            sa.select(attempts_table).where(
+                attempts_table.c.item_id == item_id, attempts_table.c.attempt == attempt
+            )
+        ).one()
 
 
 def alive(pid):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from jobs.model import Completed, Failed
+from jobs.queries import Queries
 from tests.support.web import claimed, extracted, serving, uploaded
 from tests.support.web import one_database as database_url
 
@@ -122,6 +124,56 @@ def test_dropped_files_are_sent_and_their_rows_follow(page, host, service, tmp_p
     expect(row).to_contain_text("Running")
     service.settle(lease, Completed())
     expect(row).to_contain_text("Completed")
+    assert page.problems == []
+
+
+def test_a_file_whose_answer_is_lost_is_sent_again_and_stored_once(
+    app, page, host, engine, tmp_path, monkeypatch
+):
+    answers = []
+
+    def lose_the_first_answer(environ, start_response, original=app.wsgi_app):
+        if environ["REQUEST_METHOD"] != "POST":
+            return original(environ, start_response)
+
+        def start(status, headers, exc_info=None):
+            answers.append(status[:3])
+            if len(answers) == 1:
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+                raise ConnectionAbortedError
+            return start_response(status, headers, exc_info)
+
+        return original(environ, start)
+
+    monkeypatch.setattr(app, "wsgi_app", lose_the_first_answer)
+    page.goto(f"http://{host}/")
+    path = tmp_path / "good.txt"
+    path.write_text("Some text.")
+    page.set_input_files("#file", str(path))
+    expect(page.locator("#sending")).to_contain_text("Sending it again")
+    expect(page.locator("#upload-summary")).to_have_text("1 accepted")
+    assert answers == ["202", "202"]
+    expect(page.locator("[data-rows] tr")).to_have_count(1)
+    assert len(Queries(engine).documents(owner=None, limit=5).rows) == 1
+    assert page.problems == []
+
+
+def test_a_file_that_was_sent_before_says_so_in_its_row(page, host, tmp_path):
+    page.goto(f"http://{host}/")
+    path = tmp_path / "good.txt"
+    path.write_text("Some text.")
+    page.set_input_files("#file", str(path))
+    expect(page.locator("#upload-summary")).to_have_text("1 accepted")
+    page.click("text=Options")
+    page.select_option("select[name=dedupe]", "reuse")
+    page.set_input_files("#file", str(path))
+    expect(page.locator("#sending li")).to_contain_text("Same file, sent")
+    expect(page.locator("#sending li")).to_contain_text("Its result is used.")
+    page.select_option("select[name=dedupe]", "reject")
+    page.set_input_files("#file", str(path))
+    expect(page.locator("#upload-summary")).to_contain_text("You have sent this file before.")
+    page.locator("#sending a").click()
+    page.wait_for_url("**/documents/*")
     assert page.problems == []
 
 

@@ -135,9 +135,9 @@ def test_the_queue_page_tells_and_repairs(program, admin, service):
     assert "python worker.py" in page
     assert page.count("Unreadable.") >= 3
     assert "Traceback: here" in page
-    assert "Retry 3 failed jobs?" in admin.get("/admin/queue/retry-failed").text
-    answer = admin.post("/admin/queue/retry-failed")
-    assert "3 failed jobs are waiting again." in admin.get(answer.headers["Location"]).text
+    assert "Retry 3 jobs?" in admin.get("/admin/queue/retry-failed").text
+    answer = admin.post("/admin/bulk", data={"kind": "retry", "filter": '{"status": "failed"}'})
+    assert "3 put back into the queue" in admin.get(answer.headers["Location"]).text
     one = failed[0]["job_id"]
     back = admin.post(f"/jobs/{one}/cancel", data={"from": "queue", "status": "pending"})
     assert back.headers["Location"] == "/admin/queue?status=pending"

@@ -1,6 +1,6 @@
-"""The JSON API under ``/api/v1``: documents, jobs, the queue's figures.
+"""The JSON API under ``/api/v1``: documents, jobs, events, the queue's figures.
 
-``documents`` and ``jobs`` hang their views on the blueprint made here.
+The modules of this package hang their views on the blueprint made here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,6 @@ from flask import Blueprint
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
-from webapp.api import documents, jobs  # noqa: E402  # they need the blueprint
+from webapp.api import bulk, deletion, documents, events, jobs, queues, why  # noqa: E402  # they need the blueprint
 
-__all__ = ["blueprint", "documents", "jobs"]
+__all__ = ["blueprint", "bulk", "deletion", "documents", "events", "jobs", "queues", "why"]

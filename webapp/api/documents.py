@@ -11,23 +11,30 @@ from flask import Response, jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, NotFound
 
-from jobs.model import JSON, Artifact, Document, Label
+from jobs.idempotency import Answer
+from jobs.model import JSON, Artifact, Document, Label, QueueItem
+from jobs.waiting import Waiting
 from webapp.access import owner_filter
 from webapp.api import blueprint
+from webapp.bodies import members
+from webapp.idempotency import current_turn, idempotent, respond
 from webapp.listing import ListArguments
+from webapp.orders import ORDER_FIELDS, parse_order
 from webapp.presenters import (
     accepted_json,
     artifact_json,
     document_json,
     document_row_json,
     job_json,
-    line_of,
+    reasons_of,
+    refused_json,
     retry_after,
+    waiting_of,
 )
 from webapp.results import extracted_text, whole_result
 from webapp.security import FOREIGN_FILE_POLICY, accepts_files
 from webapp.services import services
-from webapp.uploads import accept_uploads, parse_priority
+from webapp.uploads import Outcome, accept_uploads
 
 # A browser that ignored every header would still not run these.
 _INERT_TYPES = (
@@ -41,19 +48,10 @@ _INERT_TYPES = (
 
 @blueprint.post("/documents")
 @accepts_files
+@idempotent
 def upload_document() -> ResponseReturnValue:
     """Take one or several files; each gets a document and a job at once."""
-    accepted, refused = accept_uploads()
-    body: dict[str, JSON] = {"documents": [accepted_json(one) for one in accepted]}
-    if refused:
-        body["refused"] = [
-            {"filename": one.filename, "code": one.code, "detail": one.detail} for one in refused
-        ]
-    headers = {"Location": url_for("api.job", item_id=accepted[0].item.id)}
-    again = retry_after(accepted[0].item)
-    if again is not None:
-        headers["Retry-After"] = again
-    return jsonify(body), 202, headers
+    return respond(_upload_answer(accept_uploads(_upload_answer)))
 
 
 @blueprint.get("/documents")
@@ -67,8 +65,9 @@ def documents() -> ResponseReturnValue:
         owner=owner_filter(), label=label, text=arguments.text, before=arguments.cursor, limit=arguments.limit
     )
     now = services().queries.now()
-    rows: list[JSON] = [document_row_json(row, now) for row in page.rows]
-    return jsonify({"documents": rows, **arguments.next_link("api.documents", page.next_cursor)})
+    reasons = reasons_of(page.rows)
+    rows: list[JSON] = [document_row_json(row, now, reasons) for row in page.rows]
+    return jsonify({"documents": rows, **arguments.next_link("api.documents", page)})
 
 
 @blueprint.get("/documents/<document_id>")
@@ -83,7 +82,7 @@ def document(document_id: str) -> ResponseReturnValue:
     body["page_count"] = _last_word(results.values(), "page_count")
     body["language"] = _last_word(results.values(), "language")
     body["document_type"] = _last_word(results.values(), "document_type")
-    body["job"] = None if item is None else job_json(item, now, line_of(item))
+    body["job"] = None if item is None else job_json(item, now, waiting_of(item))
     body["results"] = {stage: artifact_json(artifact) for stage, artifact in results.items()}
     return jsonify(body)
 
@@ -132,34 +131,41 @@ def document_original(document_id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/documents/<document_id>/reprocess")
+@idempotent
 def reprocess_document(document_id: str) -> ResponseReturnValue:
     """Queue a document again, to be computed anew unless ``fresh`` is false; answers with the new job."""
     found = _document(document_id)
-    wanted = _body()
-    item = services().service.enqueue(
+    said = members("fresh", *ORDER_FIELDS)
+    item = services().intake.reprocess(
         found.id,
-        str(wanted.get("operation") or "process"),
-        parse_priority(wanted.get("priority")),
-        fresh=str(wanted.get("fresh", True)).lower() in {"true", "1", "yes", "on"},
+        parse_order(said),
+        fresh=str(said.get("fresh", True)).lower() in {"true", "1", "yes", "on"},
+        turn=current_turn(),
+        answer=_job_answer,
     )
-    services().intake.announce([item])
-    now = services().queries.now()
+    # A kept answer is made before the job stands in its line, and must be the one that is sent.
+    return respond(_job_answer(item, None if current_turn() else waiting_of(item)))
+
+
+def _upload_answer(outcome: Outcome) -> Answer:
+    accepted, refused = outcome
+    body: dict[str, JSON] = {"documents": [accepted_json(one) for one in accepted]}
+    if refused:
+        body["refused"] = [refused_json(one) for one in refused]
+    headers = {"Location": url_for("api.job", item_id=accepted[0].item.id)}
+    again = retry_after(accepted[0].item)
+    if again is not None:
+        headers["Retry-After"] = again
+    return Answer(202, headers, body)
+
+
+def _job_answer(item: QueueItem, waiting: Waiting | None = None) -> Answer:
     headers = {"Location": url_for("api.job", item_id=item.id), "Retry-After": retry_after(item) or "2"}
-    return jsonify(job_json(item, now, line_of(item))), 202, headers
+    return Answer(202, headers, job_json(item, item.updated_at, waiting))
 
 
 def _document(document_id: str) -> Document:
     return services().queries.document(document_id, owner=owner_filter())
-
-
-def _body() -> dict[str, object]:
-    """Return the members of a JSON object or a form; nothing at all is fine too."""
-    if request.is_json:
-        found = request.get_json()
-        if not isinstance(found, dict):
-            raise BadRequest("The body is a JSON object.")
-        return found
-    return dict(request.form)
 
 
 def _download(document: Document, body: str, content_type: str, extension: str) -> Response:

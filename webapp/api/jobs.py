@@ -9,8 +9,17 @@ from werkzeug.exceptions import BadRequest
 from jobs.model import JSON, QueueItem, Status
 from webapp.access import current_user, owner_filter
 from webapp.api import blueprint
+from webapp.bodies import members, priority_of, reason_of
 from webapp.listing import ListArguments, parse_after
-from webapp.presenters import attempt_json, event_json, item_row_json, job_json, line_of, retry_after
+from webapp.presenters import (
+    attempt_json,
+    event_json,
+    item_row_json,
+    job_json,
+    reasons_of,
+    retry_after,
+    waiting_of,
+)
 from webapp.services import services
 
 EVENTS_AT_ONCE = 500
@@ -31,15 +40,16 @@ def jobs() -> ResponseReturnValue:
         limit=arguments.limit,
     )
     now = services().queries.now()
-    rows: list[JSON] = [item_row_json(row, now) for row in page.rows]
-    return jsonify({"jobs": rows, **arguments.next_link("api.jobs", page.next_cursor)})
+    reasons = reasons_of(page.rows)
+    rows: list[JSON] = [item_row_json(row, now, reasons) for row in page.rows]
+    return jsonify({"jobs": rows, **arguments.next_link("api.jobs", page)})
 
 
 @blueprint.get("/jobs/<item_id>")
 def job(item_id: str) -> ResponseReturnValue:
     """Show a job; ``Retry-After`` while it is open, an entity tag for cheap polling."""
     item = _item(item_id)
-    response = jsonify(job_json(item, services().queries.now(), line_of(item)))
+    response = jsonify(job_json(item, services().queries.now(), waiting_of(item)))
     again = retry_after(item)
     if again is not None:
         response.headers["Retry-After"] = again
@@ -49,16 +59,28 @@ def job(item_id: str) -> ResponseReturnValue:
 
 @blueprint.post("/jobs/<item_id>/retry")
 def job_retry(item_id: str) -> ResponseReturnValue:
-    """Put a failed or cancelled job back."""
-    item = services().service.retry(_item(item_id).id, current_user().name)
+    """Put a failed or cancelled job back; a reason may be given."""
+    item = services().service.retry(_item(item_id).id, current_user().name, reason_of(members("reason")))
     services().intake.announce([item])
     return _accepted(item)
 
 
 @blueprint.post("/jobs/<item_id>/cancel")
 def job_cancel(item_id: str) -> ResponseReturnValue:
-    """Cancel a job: at once while it waits, at its next step while it runs."""
-    return _accepted(services().service.cancel(_item(item_id).id, current_user().name))
+    """Cancel a job: at once while it waits, at its next step while it runs; a reason may be given."""
+    item = _item(item_id)
+    return _accepted(services().service.cancel(item.id, current_user().name, reason_of(members("reason"))))
+
+
+@blueprint.patch("/jobs/<item_id>")
+def job_change(item_id: str) -> ResponseReturnValue:
+    """Change the priority of a waiting job; a reason may be given."""
+    item = _item(item_id)
+    said = members("priority", "reason")
+    item = services().service.change_priority(
+        item.id, priority_of(said), current_user().name, reason_of(said)
+    )
+    return jsonify(job_json(item, services().queries.now(), waiting_of(item)))
 
 
 @blueprint.get("/jobs/<item_id>/events")
@@ -96,4 +118,4 @@ def _item(item_id: str) -> QueueItem:
 def _accepted(item: QueueItem) -> tuple[Response, int, dict[str, str]]:
     now = services().queries.now()
     headers = {"Location": url_for("api.job", item_id=item.id)}
-    return jsonify(job_json(item, now, line_of(item))), 202, headers
+    return jsonify(job_json(item, now, waiting_of(item))), 202, headers

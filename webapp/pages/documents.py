@@ -6,16 +6,18 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from jobs.errors import AlreadyQueued, ItemNotFound
+from jobs.intake import Accepted
 from jobs.model import OPEN_STATUSES, OPERATION_NAMES, Label
 from jobs.queries import DocumentRow
 from webapp import markdown
 from webapp.access import owner_filter
 from webapp.listing import ListArguments
 from webapp.pages import blueprint
-from webapp.presenters import segment_counts
+from webapp.presenters import reasons_of, segment_counts, waiting_of
 from webapp.security import accepts_files
 from webapp.services import services
-from webapp.uploads import accept_uploads
+from webapp.uploads import accept_uploads, duplicate_words
+from webapp.wording import waiting_reason
 
 RECENT_ROWS = 10
 LONGEST_SHOWN_TEXT = 400_000
@@ -30,6 +32,7 @@ def home() -> ResponseReturnValue:
     return render_template(
         "home.html",
         rows=page.rows,
+        reasons=reasons_of(page.rows),
         largest=settings.max_upload_bytes,
         most_files=settings.max_files_per_upload,
         root=request.url_root,
@@ -44,15 +47,26 @@ def upload_document() -> ResponseReturnValue:
     for one in refused:
         flash(f"{one.filename} was refused: {one.detail}", "error")
     if len(accepted) == 1:
+        words = duplicate_words(accepted[0])
+        if words is not None:
+            flash(words)
         return redirect(url_for("pages.job", item_id=accepted[0].item.id), 303)
-    ids = ",".join(one.item.id for one in accepted)
-    return redirect(url_for("pages.accepted", jobs=ids), 303)
+    return redirect(
+        url_for(
+            "pages.accepted",
+            jobs=_ids(accepted),
+            reused=_ids([one for one in accepted if one.reused]),
+            again=_ids([one for one in accepted if one.duplicate_of is not None and not one.reused]),
+        ),
+        303,
+    )
 
 
 @blueprint.get("/accepted")
 def accepted() -> ResponseReturnValue:
-    """List the jobs that an upload has just made."""
+    """List the jobs that an upload has just made, and those of files that had been sent before."""
     rows = []
+    fates = {name: set(request.args.get(name, "").split(",")) for name in ("reused", "again")}
     limit = services().settings.max_files_per_upload
     for item_id in request.args.get("jobs", "").split(",")[:limit]:
         try:
@@ -62,7 +76,7 @@ def accepted() -> ResponseReturnValue:
         document = services().queries.document(item.document_id, owner=None)
         rows.append(DocumentRow(document, item, None, None))
     is_open = any(row.item is not None and row.item.status in OPEN_STATUSES for row in rows)
-    return render_template("accepted.html", rows=rows, is_open=is_open)
+    return render_template("accepted.html", rows=rows, is_open=is_open, reasons=reasons_of(rows), **fates)
 
 
 @blueprint.get("/documents")
@@ -77,6 +91,7 @@ def documents() -> ResponseReturnValue:
     return render_template(
         "documents.html",
         page=page,
+        reasons=reasons_of(page.rows),
         segments=segment_counts(services().queries.counts(owner_filter())),
         chosen=label or "",
         text=arguments.text or "",
@@ -91,6 +106,7 @@ def document(document_id: str) -> ResponseReturnValue:
     tab = request.args.get("tab", "overview")
     results = services().queries.results(found.id)
     items = services().queries.items_of(found.id)
+    waiting = waiting_of(items[0]) if items else None
     extract = results["extract"].body if "extract" in results else {}
     text, source = str(extract.get("text") or ""), str(extract.get("markdown") or "")
     return render_template(
@@ -99,6 +115,7 @@ def document(document_id: str) -> ResponseReturnValue:
         tab=tab if tab in TABS else "overview",
         item=items[0] if items else None,
         items=items,
+        reason=waiting_reason(waiting) if waiting is not None else None,
         extract=extract,
         analysis=results["analyze"].body if "analyze" in results else {},
         text=text[:LONGEST_SHOWN_TEXT],
@@ -121,3 +138,8 @@ def reprocess_document(document_id: str) -> ResponseReturnValue:
         return redirect(url_for("pages.job", item_id=error.item_id), 303)
     services().intake.announce([item])
     return redirect(url_for("pages.job", item_id=item.id), 303)
+
+
+def _ids(accepted: list[Accepted]) -> str | None:
+    # Two files with the same bytes may share a job.
+    return ",".join(dict.fromkeys(one.item.id for one in accepted)) or None

@@ -11,11 +11,13 @@ from jobs.errors import AlreadyQueued, IllegalTransition
 from jobs.model import ENDED_STATUSES, OPEN_STATUSES, Event, QueueItem, Status
 from jobs.operations import OPERATIONS
 from jobs.states import label as label_of
+from jobs.waiting import Reason
 from webapp.access import current_user, owner_filter
+from webapp.bodies import priority_of, reason_of
 from webapp.pages import blueprint
-from webapp.presenters import line_of
+from webapp.presenters import waiting_of
 from webapp.services import services
-from webapp.wording import REDIS_AWAY, STAGE_NAMES, waiting_reason
+from webapp.wording import REDIS_AWAY, STAGE_NAMES, prospect
 
 EVENTS_SHOWN = 200
 
@@ -39,16 +41,17 @@ def job(item_id: str) -> ResponseReturnValue:
     item = services().queries.item(item_id, owner=owner_filter())
     now = services().queries.now()
     events = _latest_events(item)
-    line = line_of(item)
-    reason = waiting_reason(item, label_of(item, now), line)
+    waiting = waiting_of(item)
+    reasons = [] if waiting is None else list(waiting.reasons)
     if item.status is Status.PENDING and not services().delivery.ping():
-        reason = REDIS_AWAY
+        reasons.insert(0, Reason("redis_away", REDIS_AWAY, {}))
     return render_template(
         "job.html",
         item=item,
         document=services().queries.document(item.document_id, owner=None),
         label=label_of(item, now),
-        reason=reason,
+        reasons=reasons,
+        prospect=None if waiting is None else prospect(waiting, now),
         steps=steps(item),
         attempts=services().queries.attempts(item.id),
         events=[event for event in reversed(events) if event.kind != "progress"],
@@ -62,8 +65,9 @@ def job(item_id: str) -> ResponseReturnValue:
 def retry(item_id: str) -> ResponseReturnValue:
     """Put a failed or cancelled job back."""
     item = services().queries.item(item_id, owner=owner_filter())
+    reason = reason_of(request.form)
     try:
-        services().intake.announce([services().service.retry(item.id, current_user().name)])
+        services().intake.announce([services().service.retry(item.id, current_user().name, reason)])
     except AlreadyQueued as error:
         flash("This document is already in the queue for that; here is its job.")
         return redirect(url_for("pages.job", item_id=error.item_id), 303)
@@ -77,7 +81,19 @@ def cancel(item_id: str) -> ResponseReturnValue:
     """Cancel a job: at once while it waits, at its next step while it runs."""
     item = services().queries.item(item_id, owner=owner_filter())
     try:
-        services().service.cancel(item.id, current_user().name)
+        services().service.cancel(item.id, current_user().name, reason_of(request.form))
+    except IllegalTransition as error:
+        flash(error.public_message, "error")
+    return _back(item)
+
+
+@blueprint.post("/jobs/<item_id>/priority")
+def change_priority(item_id: str) -> ResponseReturnValue:
+    """Move a waiting job in its line."""
+    item = services().queries.item(item_id, owner=owner_filter())
+    priority, reason = priority_of(request.form), reason_of(request.form)
+    try:
+        services().service.change_priority(item.id, priority, current_user().name, reason)
     except IllegalTransition as error:
         flash(error.public_message, "error")
     return _back(item)

@@ -16,6 +16,19 @@ function keepOpenDetails(old, fresh) {
   });
 }
 
+// What the reader ticked or typed and has not sent yet stays theirs.
+function keepEntered(old, fresh) {
+  for (const input of old.querySelectorAll("input, textarea")) {
+    if (input.type === "checkbox" && input.checked !== input.defaultChecked) {
+      const same = [...fresh.querySelectorAll("input[type=checkbox]")].find((one) => one.name === input.name && one.value === input.value);
+      if (same) same.checked = input.checked;
+    } else if (input.id && input.value !== input.defaultValue) {
+      const same = fresh.querySelector(`#${CSS.escape(input.id)}`);
+      if (same) same.value = input.value;
+    }
+  }
+}
+
 export function replace(old, fresh) {
   if (!old || !fresh) return;
   // A CSRF token differs on every rendering and means the same; it is no reason to touch the page.
@@ -28,12 +41,15 @@ export function replace(old, fresh) {
   };
   if (plain(old) === plain(fresh)) return;
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  // Under the fingers of somebody who types nothing moves; the next hint brings it up to date.
+  if (focused?.matches("input:not([type=checkbox]), textarea")) return;
   const mark = focused && (focused.getAttribute("href") || focused.getAttribute("aria-label") || focused.textContent);
   keepOpenDetails(old, fresh);
+  keepEntered(old, fresh);
   for (const { name, value } of [...fresh.attributes]) old.setAttribute(name, value);
   old.replaceChildren(...fresh.childNodes);
   if (mark) {
-    [...old.querySelectorAll("a, button, summary")]
+    [...old.querySelectorAll("a, button, summary, input[type=checkbox]")]
       .find((one) => [one.getAttribute("href"), one.getAttribute("aria-label"), one.textContent].includes(mark))
       ?.focus({ preventScroll: true });
   }

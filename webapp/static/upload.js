@@ -1,8 +1,11 @@
 // The window as a drop target; each file its own request, with the bytes shown as they leave.
-import { csrfToken } from "./page.js";
+import { csrfToken, refreshTimes } from "./page.js";
 import { refresh } from "./list.js";
 
 const AT_ONCE = 3;
+// How often a file is sent again, and after how many milliseconds, when nobody knows whether it arrived.
+const TRIES = 6;
+const PAUSE = 1000;
 const form = document.getElementById("upload");
 const input = document.getElementById("file");
 const sending = document.getElementById("sending");
@@ -10,6 +13,7 @@ const summary = document.getElementById("upload-summary");
 const waiting = [];
 const tally = { accepted: 0, refused: [] };
 let active = 0;
+let pausing = 0;
 
 function size(bytes) {
   let value = bytes;
@@ -55,7 +59,33 @@ function refuse(view, reason) {
   showSummary();
 }
 
-function finish(request, view, file) {
+// A key of its own makes it safe to send a file again: the server stores it once and answers the same.
+function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function tellDuplicate(view, made) {
+  const when = document.createElement("time");
+  when.dateTime = made.created_at;
+  when.dataset.relative = "";
+  const link = element("a", "", "Show it");
+  link.href = `/documents/${made.id}`;
+  view.bar.remove();
+  view.state.replaceChildren("Same file, sent ", when, made.reused ? ". Its result is used. " : ". It is worked on again. ", link);
+  refreshTimes(view.row);
+}
+
+function accept(view, answer) {
+  const [made] = answer.documents;
+  tally.accepted += answer.documents.length;
+  if (made.duplicate_of) tellDuplicate(view, made);
+  else view.row.remove();
+  showSummary();
+  refresh();
+}
+
+function finish(request, task) {
+  const { file, view } = task;
   let answer = {};
   try {
     answer = JSON.parse(request.responseText);
@@ -63,10 +93,9 @@ function finish(request, view, file) {
     // Not ours: a proxy's page, most likely.
   }
   if (request.status === 202) {
-    tally.accepted += answer.documents.length;
-    view.row.remove();
-    showSummary();
-    refresh();
+    accept(view, answer);
+  } else if (answer.code === "idempotency_key_in_flight" && sendAgain(task)) {
+    view.state.textContent = "Storing…";
   } else if (request.status === 401) {
     location.assign("/sign-in");
   } else {
@@ -74,21 +103,36 @@ function finish(request, view, file) {
   }
 }
 
-function send({ file, view, operation }) {
+function sendAgain(task) {
+  task.tries += 1;
+  if (task.tries >= TRIES) return false;
+  pausing += 1;
+  setTimeout(() => { pausing -= 1; waiting.unshift(task); sendNext(); }, PAUSE * task.tries);
+  return true;
+}
+
+function lost(task) {
+  if (sendAgain(task)) task.view.state.textContent = "The connection broke. Sending it again…";
+  else refuse(task.view, "The connection broke, and nobody knows whether the file arrived. Look below, or send it again.");
+}
+
+function send(task) {
+  const { file, view, fields, key } = task;
   active += 1;
   const request = new XMLHttpRequest();
   const body = new FormData();
-  body.append("operation", operation);
+  for (const [name, value] of Object.entries(fields)) body.append(name, value);
   body.append("file", file, file.name);
   request.open("POST", form.dataset.api);
   request.setRequestHeader("X-CSRFToken", csrfToken());
+  request.setRequestHeader("Idempotency-Key", key);
   request.upload.onprogress = (event) => {
     if (!event.lengthComputable) return;
     view.bar.value = event.loaded / event.total;
     view.state.textContent = event.loaded < event.total ? `${size(event.loaded)} of ${size(event.total)}` : "Storing…";
   };
-  request.onload = () => finish(request, view, file);
-  request.onerror = () => refuse(view, "The connection broke. The file was not accepted; send it again.");
+  request.onload = () => finish(request, task);
+  request.onerror = () => lost(task);
   request.onloadend = () => { active -= 1; sendNext(); };
   request.send(body);
 }
@@ -99,11 +143,12 @@ function sendNext() {
 
 function take(files) {
   const largest = Number(form.dataset.largest);
+  const fields = { operation: form.elements.operation.value, dedupe: form.elements.dedupe.value };
   for (const file of files) {
     const view = addRow(file);
     if (file.size > largest) refuse(view, `Too large: ${size(file.size)}, the limit is ${form.dataset.largestWords}.`);
     else if (file.size === 0) refuse(view, "The file is empty.");
-    else waiting.push({ file, view, operation: form.elements.operation.value });
+    else waiting.push({ file, view, fields, key: newKey(), tries: 0 });
   }
   sendNext();
 }
@@ -134,4 +179,4 @@ addEventListener("drop", (event) => {
   take([...event.dataTransfer.files]);
 });
 addEventListener("paste", (event) => { if (event.clipboardData?.files.length) take([...event.clipboardData.files]); });
-addEventListener("beforeunload", (event) => { if (active || waiting.length) event.preventDefault(); });
+addEventListener("beforeunload", (event) => { if (active || pausing || waiting.length) event.preventDefault(); });

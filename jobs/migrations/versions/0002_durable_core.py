@@ -31,7 +31,13 @@ PARTIAL_INDEXES = (
 def upgrade() -> None:
     _extend_tables()
     _add_tables()
-    for name, where, columns in PARTIAL_INDEXES:
+    for name, predicate, columns in PARTIAL_INDEXES:
+        where = predicate
+        if op.get_bind().dialect.name == "sqlite":
+            # Truth values spelt as statements do there: SQLite matches a partial index by the letter.
+            for column in ("deferred", "superseded"):
+                where = where.replace(f"NOT {column}", f"{column} = 0")
+                where = where.removesuffix(column) + f"{column} = 1" if where.endswith(column) else where
         op.execute(f"CREATE INDEX {name} ON queue_items ({', '.join(columns)}) WHERE {where}")
     op.create_index("ix_attempts_ended_at", "attempts", ["ended_at"])
     op.create_index("ix_events_tx_seq", "events", ["tx", "seq"])

@@ -1,0 +1,79 @@
+"""What people are shown of an item, in SQL: the stored twin of :func:`jobs.states.label`.
+
+Pending items are told apart by the stored ``deferred``, not by whether they are due now: that is what an
+index can hold. The sweep clears it within seconds of the due time, so that for those seconds a row may
+stand in the list of the retrying while its own pill already says waiting.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from jobs.model import Label, Status
+from jobs.paging import Order, newest_first, soonest_first
+from jobs.queries.base import Scope
+from jobs.tables import documents, queue_items
+
+COUNTED_TO = 1_000
+"""Rows are counted up to here; one more stands for all that follow."""
+
+# As the indexes ix_queue_items_newest and ix_queue_items_soonest have it; a partial or an expression's index
+# serves only the same text, so that nothing of it is a parameter.
+_stored_label = sa.literal_column(
+    "(CASE status WHEN 'pending' THEN CASE WHEN NOT deferred THEN 'waiting' "
+    "WHEN failures + crashes > 0 THEN 'retrying' ELSE 'scheduled' END "
+    "WHEN 'failed' THEN CASE WHEN error_code = 'quarantined' THEN 'quarantined' ELSE 'failed' END "
+    "ELSE status END)",
+    sa.String(),
+)
+_DUE_LATER = frozenset({Label.SCHEDULED, Label.RETRYING})
+
+
+def shown_as(label: Label, mine: Scope) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions that leave documents' newest items of one label.
+
+    Args:
+        label: the label.
+        mine: whose items.
+    """
+    stored = Status.IN_PROGRESS.value if label is Label.RUNNING else label.value
+    later = (queue_items.c.deferred,) if label in _DUE_LATER else ()
+    return (
+        *mine.where,
+        _stored_label == sa.literal_column(f"'{stored}'", sa.String()),
+        ~queue_items.c.superseded,
+        *later,
+    )
+
+
+def list_order(label: Label, mine: Scope) -> Order:
+    """Return the order of a label's list: newest first, but soonest first what is due later."""
+    order = soonest_first if label in _DUE_LATER else newest_first
+    return order(queue_items, mine.within)
+
+
+def counts(documents_of: Scope, items_of: Scope) -> sa.Select[*tuple[int, ...]]:
+    """Return the statement that counts documents, each label up to :data:`COUNTED_TO` + 1.
+
+    Args:
+        documents_of: whose documents.
+        items_of: whose items; the same owner's.
+
+    Returns:
+        Selects one row: ``all``, then a column for each label.
+    """
+    # In the order of an index, so that it is walked as far as is counted, not gathered whole.
+    order = newest_first(documents, documents_of.within).by()
+    parts = {"all": sa.select(documents.c.id).where(*documents_of.where).order_by(*order)}
+    for label in Label:
+        order = list_order(label, items_of).by()
+        parts[label.value] = sa.select(queue_items.c.id).where(*shown_as(label, items_of)).order_by(*order)
+    return sa.select(
+        *(
+            sa.select(sa.func.count())
+            .select_from(part.limit(COUNTED_TO + 1).subquery())
+            .scalar_subquery()
+            .label(name)
+            for name, part in parts.items()
+        )
+    )
