@@ -184,6 +184,9 @@ def attempt_json(attempt: Attempt, *, with_traceback: bool) -> dict[str, JSON]:
         "attempt": attempt.attempt,
         "started_at": _instant(attempt.started_at),
         "ended_at": _instant(attempt.ended_at),
+        "seconds": None
+        if attempt.ended_at is None
+        else round((attempt.ended_at - attempt.started_at).total_seconds(), 3),
         "outcome": attempt.outcome,
         "stage": attempt.stage,
         "error": None
@@ -195,6 +198,7 @@ def attempt_json(attempt: Attempt, *, with_traceback: bool) -> dict[str, JSON]:
             "worker": attempt.worker,
             "host": attempt.host,
             "pid": attempt.pid,
+            "peak_memory_bytes": attempt.peak_memory_bytes,
             "traceback": attempt.traceback,
         }
     return shown

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from jobs import accounts
-from jobs.database import Clock
+from jobs.database import Clock, make_engine
 from jobs.errors import KeyInFlight, KeyReused
 from jobs.idempotency import Answer, IdempotencyKeys, Turn
 from jobs.model import Completed
@@ -114,6 +114,30 @@ def test_one_of_many_takes_over_from_a_request_that_died(engine, keys, owner):
     keys._give_back(dead)
     answered(engine, keys, turn)
     assert keys.begin(owner, "k", FINGERPRINT) == ANSWER
+
+
+def test_of_two_that_take_over_the_one_that_waited_finds_the_turn_taken(engine, settings, keys, owner):
+    keys.begin(owner, "k", FINGERPRINT)
+    move_back(engine, "locked_until", 0)
+    other = make_engine(settings)
+    holding, go = threading.Event(), threading.Event()
+
+    @sa.event.listens_for(other, "commit")
+    def _hold(_connection):
+        holding.set()
+        assert go.wait(30)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(IdempotencyKeys(other, settings).begin, owner, "k", FINGERPRINT)
+        assert holding.wait(30)
+        second = pool.submit(keys.begin, owner, "k", FINGERPRINT)
+        if engine.dialect.name == "postgresql":
+            wait_until(lambda: waits_for_a_lock(engine), what="the second waits for the row")
+        go.set()
+        assert isinstance(first.result(30), Turn)
+        with pytest.raises(KeyInFlight):
+            second.result(30)
+    other.dispose()
 
 
 def test_an_answer_that_comes_while_somebody_takes_over_wins(engine, keys, owner):

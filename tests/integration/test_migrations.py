@@ -33,7 +33,8 @@ def test_the_claim_has_its_index(engine):
     column = "name" if engine.dialect.name == "sqlite" else "indexname"
     with engine.connect() as connection:
         found = connection.exec_driver_sql(
-            f"SELECT count(*) FROM {catalogue} WHERE {column} IN ('ix_queue_items_line', 'ix_queue_items_turns')"
+            f"SELECT count(*) FROM {catalogue} "
+            f"WHERE {column} IN ('ix_queue_items_line', 'ix_queue_items_turns')"
         )
         assert found.scalar() == 2
 
