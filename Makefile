@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench-depth fix clean
+.PHONY: help run test check chaos bench-depth fix clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -29,6 +29,9 @@ check: $(VENV)/installed-dev ## Check format, lint, types and the direction of i
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: $(VENV)/installed-dev ## Kill, stop and flush everything for an hour; writes docs/chaos.md (ARGS=--help)
+	@exec $(BIN)/python -m tests.chaos.run $(or $(ARGS),--write docs/chaos.md)
 
 bench-depth: $(VENV)/installed-dev ## Compare a queue of two million items with an empty one (ARGS="--database sqlite")
 	@exec $(BIN)/python -m benchmarks.depth $(ARGS)

@@ -41,7 +41,7 @@ from tests.support.servers import PostgresServer, ValkeyServer
 
 WORST_ALLOWED = 3.0
 _WARM_UP = 5
-_ONE_PAGE = 800
+_ONE_PAGE = 2_500
 _SIZES = {"sqlite": 100_000, "postgresql": 1_000_000}
 
 

@@ -33,6 +33,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.pool import NullPool
 
 from jobs.errors import ConfigurationError
+from jobs.patience import UPGRADING, WORKING, Patience, bound_waits, longer
 from jobs.settings import Settings
 from jobs.tables import UtcDateTime
 
@@ -48,12 +49,13 @@ _WAL_SAFE_BACKPORTS = ((3, 50, 7), (3, 44, 6))
 _WITHDRAWN = (3, 52, 0)
 
 
-def make_engine(settings: Settings, *, pooled: bool = True) -> sa.Engine:
+def make_engine(settings: Settings, *, pooled: bool = True, patience: Patience = WORKING) -> sa.Engine:
     """Make an engine for this process. Never carry one across a fork.
 
     Args:
         settings: says which database.
         pooled: whether connections are kept; ``False`` closes each after use.
+        patience: how long to wait for a PostgreSQL server.
 
     Raises:
         ConfigurationError: the address cannot be read, or no SQLite library that is safe for WAL is
@@ -68,28 +70,28 @@ def make_engine(settings: Settings, *, pooled: bool = True) -> sa.Engine:
     if settings.uses_sqlite:
         return _make_sqlite_engine(settings, pooled=pooled)
     arguments: dict[str, Any] = (
-        {"pool_size": 5, "max_overflow": 10, "pool_timeout": 5, "pool_pre_ping": True}
+        {"pool_size": 5, "max_overflow": 10, "pool_timeout": patience.pool}
         if pooled
         else {"poolclass": NullPool}
     )
-    return sa.create_engine(
+    engine = sa.create_engine(
         settings.database_url,
         isolation_level="READ COMMITTED",
         # An error's text must not carry file names or hashes into logs.
         hide_parameters=True,
         connect_args={
-            "connect_timeout": 5,
+            "connect_timeout": patience.connect,
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
             "application_name": "docqueue",
-            "options": (
-                "-c statement_timeout=15s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s"
-            ),
+            "options": patience.server_options,
         },
         **arguments,
     )
+    bound_waits(engine, patience)
+    return engine
 
 
 def _make_sqlite_engine(settings: Settings, *, pooled: bool) -> sa.Engine:
@@ -160,10 +162,25 @@ def is_wal_safe(version: tuple[int, ...]) -> bool:
 
 
 @contextlib.contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Open a transaction that only reads; on SQLite it never waits for a writer."""
-    with engine.connect().execution_options(docqueue_read_only=True) as connection, connection.begin():
-        yield connection
+def reading(engine: sa.Engine, *, statement_seconds: float | None = None) -> Iterator[sa.Connection]:
+    """Read: on SQLite in a transaction, which never waits for a writer; on PostgreSQL without one.
+
+    There each statement would see a moment of its own in a transaction too, and beginning and ending it
+    are two more ways to the server and back.
+
+    Args:
+        engine: the database.
+        statement_seconds: how long a statement may take; what the engine's patience says when ``None``.
+    """
+    options: dict[str, Any] = {"docqueue_read_only": True}
+    if engine.dialect.name == "postgresql" and statement_seconds is None:
+        options["isolation_level"] = "AUTOCOMMIT"
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        if statement_seconds is None:
+            yield connection
+        else:
+            with longer(connection, statement_seconds):
+                yield connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +253,7 @@ def upgrade(settings: Settings) -> None:
     Raises:
         ConfigurationError: the database cannot be reached, or does not let us make our tables.
     """
-    engine = make_engine(settings, pooled=False)
+    engine = make_engine(settings, pooled=False, patience=UPGRADING)
     try:
         with _upgrade_lock(settings, engine), engine.connect() as connection:
             if _revision_of(connection) == head_revision():

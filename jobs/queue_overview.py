@@ -85,9 +85,7 @@ def overview(engine: sa.Engine, settings: Settings) -> list[QueueOverview]:
 def _count_line(name: str) -> sa.Select[int]:
     line = (
         sa.select(queue_items.c.id)
-        .where(
-            queue_items.c.queue == name, queue_items.c.status == Status.PENDING, ~queue_items.c.deferred
-        )
+        .where(queue_items.c.queue == name, queue_items.c.status == Status.PENDING, ~queue_items.c.deferred)
         .order_by(queue_items.c.priority.desc(), queue_items.c.turn, queue_items.c.id)
         .limit(COUNT_CAP + 1)
     )

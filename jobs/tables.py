@@ -54,13 +54,18 @@ Json = sa.JSON()
 STATUSES = "'pending', 'in_progress', 'completed', 'failed', 'cancelled'"
 OPEN = sa.text("status IN ('pending', 'in_progress')")
 WAITING = "status = 'pending' AND NOT deferred"
+# What people are shown of a row, by what is stored: the twin of jobs.states.label, for indexes and lists.
+STORED_LABEL = (
+    "(CASE status WHEN 'pending' THEN CASE WHEN NOT deferred THEN 'waiting' "
+    "WHEN failures + crashes > 0 THEN 'retrying' ELSE 'scheduled' END "
+    "WHEN 'failed' THEN CASE WHEN error_code = 'quarantined' THEN 'quarantined' ELSE 'failed' END "
+    "ELSE status END)"
+)
 
 
 def _partial(name: str, where: str, *columns: str | sa.TextClause) -> sa.Index:
     """Make an index over some of the rows, the same on both databases."""
-    return sa.Index(
-        name, *columns, sqlite_where=sa.text(_in_sqlite(where)), postgresql_where=sa.text(where)
-    )
+    return sa.Index(name, *columns, sqlite_where=sa.text(_in_sqlite(where)), postgresql_where=sa.text(where))
 
 
 def _in_sqlite(where: str) -> str:
@@ -193,8 +198,20 @@ queue_items = sa.Table(
     ),
     _partial("ix_queue_items_leases", "status = 'in_progress'", "lease_expires_at"),
     _partial("ix_queue_items_ended", "finished_at IS NOT NULL", "status", "finished_at", "id"),
-    _partial("ix_queue_items_newest", "NOT superseded", "status", "created_at", "id"),
-    _partial("ix_queue_items_newest_of_owner", "NOT superseded", "owner_id", "status", "created_at", "id"),
+    # Lists by label; an owner's hold owned rows only, as SQLite would skip from owner to owner otherwise.
+    sa.Index("ix_queue_items_newest", sa.text(STORED_LABEL), "superseded", "created_at", "id"),
+    _partial(
+        "ix_queue_items_newest_of_owner", "owner_id IS NOT NULL",
+        "owner_id", sa.text(STORED_LABEL), "superseded", "created_at", "id",
+    ),
+    _partial("ix_queue_items_soonest", "deferred", sa.text(STORED_LABEL), "superseded", "due_at", "id"),
+    _partial(
+        "ix_queue_items_soonest_of_owner", "owner_id IS NOT NULL AND deferred",
+        "owner_id", sa.text(STORED_LABEL), "superseded", "due_at", "id",
+    ),
+    _partial(
+        "ix_queue_items_of_owner", "owner_id IS NOT NULL", "owner_id", "status", "created_at", "id"
+    ),
     sa.Index(None, "document_id", "created_at"),
     sa.Index(None, "status", "created_at", "id"),
     sa.Index(None, "created_at", "id"),

@@ -12,20 +12,14 @@ import sqlalchemy as sa
 from jobs.model import Label, Status
 from jobs.paging import Order, newest_first, soonest_first
 from jobs.queries.base import Scope
-from jobs.tables import documents, queue_items
+from jobs.tables import STORED_LABEL, documents, queue_items
 
 COUNTED_TO = 1_000
 """Rows are counted up to here; one more stands for all that follow."""
 
 # As the indexes ix_queue_items_newest and ix_queue_items_soonest have it; a partial or an expression's index
 # serves only the same text, so that nothing of it is a parameter.
-_stored_label = sa.literal_column(
-    "(CASE status WHEN 'pending' THEN CASE WHEN NOT deferred THEN 'waiting' "
-    "WHEN failures + crashes > 0 THEN 'retrying' ELSE 'scheduled' END "
-    "WHEN 'failed' THEN CASE WHEN error_code = 'quarantined' THEN 'quarantined' ELSE 'failed' END "
-    "ELSE status END)",
-    sa.String(),
-)
+_stored_label = sa.literal_column(STORED_LABEL, sa.String())
 _DUE_LATER = frozenset({Label.SCHEDULED, Label.RETRYING})
 
 

@@ -26,7 +26,7 @@ from jobs.tables import artifacts, documents, queue_items, results
 SEARCHED_AT_ONCE = 10_000
 _HASH_DIGITS = 64
 
-_Conditions = tuple[sa.ColumnElement[bool] | sa.TextClause, ...]
+_Conditions = tuple[sa.ColumnElement[bool], ...]
 _Statement = sa.Select[*tuple[Any, ...]]
 
 

@@ -15,6 +15,7 @@ from jobs.database import Clock, reading
 from jobs.errors import ItemNotFound
 from jobs.ids import parse_id
 from jobs.model import ItemId, QueueItem, QueueState, Status, Throttle, UserId
+from jobs.queue_service.base import PENDING, through
 from jobs.queue_service.claiming import owner_key
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.settings import Settings
@@ -238,7 +239,7 @@ def _position(connection: sa.Connection, item: QueueItem) -> int:
     """
     line = (
         queue_items.c.queue == item.queue,
-        queue_items.c.status == Status.PENDING,
+        queue_items.c.status == PENDING,
         ~queue_items.c.deferred,
     )
     place = sa.tuple_(sa.literal(item.turn, sa.BigInteger()), sa.literal(item.id, queue_items.c.id.type))
@@ -252,6 +253,7 @@ def _position(connection: sa.Connection, item: QueueItem) -> int:
         # Each part is a range of the line's index, and that index has all there is to know.
         if ahead <= COUNTED_TO:
             most = COUNTED_TO + 1 - ahead
-            rows = sa.select(sa.literal_column("1")).where(*line, *part).limit(most).subquery()
-            ahead += connection.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
+            rows = through(sa.select(queue_items.c.id).where(*line, *part).limit(most), "ix_queue_items_line")
+            counted = sa.select(sa.func.count()).select_from(rows.subquery())
+            ahead += connection.execute(counted).scalar_one()
     return 1 + ahead

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,6 +152,16 @@ class Fleet:
         return "\n".join(
             f"--- {log.name}\n{log.read_text('utf-8', 'replace')[-size:]}" for log in logs if log.exists()
         )
+
+    def lines_about(self, words: Collection[str], most: int = 60) -> list[str]:
+        """Return the log lines that hold one of the words, from all logs, in the order of their time."""
+        found = []
+        for part in self.parts:
+            if words and self.log(part).exists():
+                lines = self.log(part).read_text("utf-8", "replace").splitlines()
+                found += [f"{part.name}: {line}" for line in lines if any(word in line for word in words)]
+        # JSON lines end with their time.
+        return sorted(found, key=lambda line: line.rpartition('"timestamp"')[2])[:most]
 
     def close(self) -> None:
         """End everything, however deep, at once."""

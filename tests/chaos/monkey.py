@@ -294,11 +294,11 @@ class Stalls:
     process was stopped with SQLite's write lock in its hand, or the whole machine stood still.
 
     Args:
-        engine: unpooled, to the database.
+        engine: to the database; it may be killed.
     """
 
     LONGEST_NORMAL_SECONDS = 1.0
-    _EVERY_SECONDS = 0.1
+    _EVERY_SECONDS = 0.2
 
     def __init__(self, engine: sa.Engine) -> None:
         self.windows: list[tuple[datetime, datetime]] = []

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         def say(line: str, kind: str = kind, began: float = began) -> None:
             print(f"{kind} {time.monotonic() - began:6.0f} s: {line}", flush=True)
 
-        report, tails = run_storm(
+        report, evidence = run_storm(
             kind,
             size,
             seed=options.seed,
@@ -41,9 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         reports.append(report)
         if report.findings.violations:
-            print(report.findings.describe())
-            if options.logs:
-                print(tails)
+            print(evidence if options.logs else report.findings.describe())
     print(render(reports))
     if options.write:
         options.write.write_text(page(reports, _command(options)), "utf-8")
@@ -66,7 +64,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget-minutes", type=float, default=55.0, help="for each database")
     parser.add_argument("--guard", choices=["on", "off"], default="on", help="off: without the fence")
     parser.add_argument("--write", type=Path, help="write the page with the table here")
-    parser.add_argument("--logs", action="store_true", help="print the ends of the logs after a violation")
+    parser.add_argument("--logs", action="store_true", help="print what the logs say of a violation")
     return parser.parse_args(arguments)
 
 

@@ -8,6 +8,7 @@ disturb, however fast the machine is.
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import tempfile
 import time
@@ -148,7 +149,7 @@ class Storm:
         environ = {**servers.environ(size), "CHAOS_GUARD": guard}
         self._settings: Settings = load_settings(environ)
         database.upgrade(self._settings)
-        self._engine = database.make_engine(self._settings, pooled=False)
+        self._engine = database.make_engine(self._settings)
         self._tasks: list[Task] = make_tasks(size.documents, size.longest_seconds, rng)
         self._plan = make_storm(
             size, self._settings.lease_seconds, database_server=servers.postgres is not None, rng=rng
@@ -185,16 +186,24 @@ class Storm:
         finally:
             self._uploads.stop()
             self._stalls.stop()
-            self._tails = self._fleet.tails()
             self._fleet.close()
         self._judge(since)
         self.report.seconds = time.monotonic() - self._began
-        self._engine.dispose()
         return self.report
 
-    def tails(self) -> str:
-        """Return the end of every log."""
-        return self._tails
+    def evidence(self) -> str:
+        """Return what logs and attempts say of the items that broke a rule, and the ends of the logs."""
+        text = self.report.findings.describe()
+        items = sorted(set(re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", text)))
+        with database.reading(self._engine) as connection:
+            tries = connection.execute(
+                sa.select(attempts).where(attempts.c.item_id.in_(items)).order_by(attempts.c.started_at)
+            ).all()
+        words = {*items, *(row.worker for row in tries)}
+        strikes = [f"{one.kind} {one.at.time()} to {one.until.time()}" for one in self._monkey.strikes[-20:]]
+        return "\n".join(
+            [text, *map(str, tries), *self._fleet.lines_about(words), *strikes, self._fleet.tails()]
+        )
 
     # The phases.
 
@@ -297,7 +306,7 @@ class Storm:
 
     def _retry_the_killed(self) -> None:
         """Press "retry" for the healthy documents that the monkey killed three times over."""
-        with self._engine.connect() as connection:
+        with database.reading(self._engine) as connection:
             poison = verdict.poison_items(connection, self._tasks)
             failed = connection.execute(
                 sa.select(queue_items.c.id, queue_items.c.error_code).where(queue_items.c.status == "failed")
@@ -352,7 +361,7 @@ class Storm:
         return self._count(queue_items.c.finished_at.is_(None))
 
     def _count(self, *which: sa.ColumnElement[bool]) -> int:
-        with self._engine.connect() as connection:
+        with database.reading(self._engine) as connection:
             return connection.execute(
                 sa.select(sa.func.count()).select_from(queue_items).where(*which)
             ).scalar_one()
@@ -362,7 +371,7 @@ class Storm:
         if not self._monkey.is_quiet or not self._monkey.strikes:
             return self._monkey.is_quiet
         last = max(strike.until for strike in self._monkey.strikes)
-        with self._engine.connect() as connection:
+        with database.reading(self._engine) as connection:
             return not connection.execute(
                 sa.select(sa.func.count())
                 .select_from(attempts)
@@ -375,7 +384,7 @@ class Storm:
         report, tally = self.report, self._uploads.tally
         rows = verdict.read_rows(self._engine)
         strikes, stalls = self._monkey.strikes, self._stalls.windows
-        with self._engine.connect() as connection:
+        with database.reading(self._engine) as connection:
             poison = verdict.poison_items(connection, self._tasks)
         for findings in (
             verdict.judge_documents(rows, self._settings, self._tasks, tally.accepted),
@@ -436,8 +445,9 @@ def run_storm(
         say: gets a line now and then.
 
     Returns:
-        The report, and the ends of the logs.
+        The report, and evidence for whoever looks for the cause of a violation; empty when there is none.
     """
     with Servers(kind) as servers:
         storm = Storm(servers, size, seed=seed, budget_seconds=budget_seconds, guard=guard, say=say)
-        return storm.run(), storm.tails()
+        report = storm.run()
+        return report, storm.evidence() if report.findings.violations else ""

@@ -61,8 +61,9 @@ def lines_of(report: Report) -> list[tuple[str, str]]:
 def render(reports: Sequence[Report]) -> str:
     """Draw the reports side by side as a Markdown table."""
     columns = [dict(lines_of(report)) for report in reports]
-    names = list(dict.fromkeys(name for column in columns for name in column))
-    # Kinds of faults that only one database has stand with the others.
+    # The longest first, so that what only one database has stands among its like.
+    longest_first = sorted(columns, key=len, reverse=True)
+    names = list(dict.fromkeys(name for column in longest_first for name in column))
     rows = [[name, *(column.get(name, "-") for column in columns)] for name in names]
     head = ["", *(report.database for report in reports)]
     widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]

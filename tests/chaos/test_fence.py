@@ -9,6 +9,7 @@ import time
 import pytest
 import sqlalchemy as sa
 
+from jobs.database import reading
 from jobs.tables import attempts, events, queue_items
 from tests.chaos.documents import QUIET, Task
 from tests.chaos.fleet import Fleet, send
@@ -41,7 +42,7 @@ def start_workers(environ, tmp_path):
 
 
 def attempt_row(engine, item_id, number):
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         return connection.execute(
             sa.select(attempts).where(attempts.c.item_id == item_id, attempts.c.attempt == number)
         ).one_or_none()
@@ -49,7 +50,7 @@ def attempt_row(engine, item_id, number):
 
 def is_in_stage(engine, item_id, number):
     """Tell whether an attempt has begun its first stage; from then on it only works and renews."""
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         return connection.execute(
             sa.select(events.c.seq)
             .where(events.c.item_id == item_id, events.c.attempt == number, events.c.kind == "progress")
@@ -79,7 +80,7 @@ def let_one_wake_up_late(engine, settings, service, fleet):
     eventually(lambda: raw_item(engine, item.id)["finished_at"], 30, "the item ended")
     second = attempt_row(engine, item.id, 2)
     eventually(lambda: not is_alive(first.pid) and not is_alive(second.pid), 30, "both horses ended")
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(queue_items)).scalar_one() == 1
 
 

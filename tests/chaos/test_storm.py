@@ -21,8 +21,8 @@ BUDGET_SECONDS = 300
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_a_storm_of_faults_loses_doubles_and_burns_nothing(database):
-    report, tails = run_storm(database, SHORT, seed=SEED, budget_seconds=BUDGET_SECONDS)
+    report, evidence = run_storm(database, SHORT, seed=SEED, budget_seconds=BUDGET_SECONDS)
     print(render([report]))
-    assert not report.findings.violations, f"{report.findings.describe()}\n{tails}"
+    assert not report.findings.violations, evidence
     assert report.documents == SHORT.documents
     assert report.faults == SHORT.faults

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobs.blobs import BlobStore
+from jobs.database import reading
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings
 from jobs.tables import artifacts, attempts, documents, events, queue_items, results
@@ -75,7 +76,7 @@ class Rows:
 
 def read_rows(engine: sa.Engine) -> Rows:
     """Read everything that the rules look at."""
-    with engine.connect() as connection:
+    with reading(engine) as connection:
 
         def rows(*columns: Any) -> Sequence[Any]:
             return connection.execute(sa.select(*columns)).all()
@@ -343,7 +344,7 @@ def judge_balance(engine: sa.Engine, settings: Settings) -> Findings:
     """Compare the counts that are kept with those that are counted; check the database file."""
     found = Findings()
     stats = DocumentQueueService(engine, settings).get_queue_stats()
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         by_status = sa.select(queue_items.c.status, sa.func.count()).group_by(queue_items.c.status)
         counted = {row[0]: row[1] for row in connection.execute(by_status)}
         if engine.dialect.name == "sqlite":

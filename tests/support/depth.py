@@ -7,9 +7,12 @@ member who owns the older half of everything.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
 
 from jobs import accounts
 from jobs.model import Role
@@ -57,13 +60,14 @@ def add_proposed_indexes(engine: sa.Engine) -> None:
     )
     # An owner's index holds owned rows only: SQLite would otherwise skip from owner to owner in it.
     owned = "owner_id IS NOT NULL"
+    deferred = "deferred = 1" if engine.dialect.name == "sqlite" else "deferred"
     indexes = {
         "ix_queue_items_newest": (f"{label}, superseded, created_at, id", None),
         "ix_queue_items_newest_of_owner": (f"owner_id, {label}, superseded, created_at, id", owned),
-        "ix_queue_items_soonest": (f"{label}, superseded, due_at, id", "deferred"),
+        "ix_queue_items_soonest": (f"{label}, superseded, due_at, id", deferred),
         "ix_queue_items_soonest_of_owner": (
             f"owner_id, {label}, superseded, due_at, id",
-            f"deferred AND {owned}",
+            f"{deferred} AND {owned}",
         ),
         "ix_queue_items_of_owner": ("owner_id, status, created_at, id", owned),
     }
@@ -100,9 +104,8 @@ def fill(engine: sa.Engine, pending: int, ended: int, *, batch: int = 200_000) -
     )
     words |= {"KIND": _KIND.replace("TOTAL", str(depth.total)).replace("ENDED", str(ended))}
     words |= {"TOTAL": str(depth.total), "ENDED": str(ended)}
-    # VACUUM runs outside of transactions only; SQLite is faster inside one.
-    autocommit = {} if sqlite else {"isolation_level": "AUTOCOMMIT"}
-    with engine.connect().execution_options(no_parameters=True, **autocommit) as connection:
+    with _patient(engine) as filling, filling.connect() as plain:
+        connection = plain.execution_options(no_parameters=True)
         triggers = _prepare(connection, sqlite=sqlite)
         for first in range(1, depth.total + 1, batch):
             numbers = _numbers(first, min(first + batch - 1, depth.total), sqlite=sqlite)
@@ -213,10 +216,21 @@ def _numbers(first: int, last: int, *, sqlite: bool) -> str:
     return f"generate_series({first}, {last}) AS n(i)"
 
 
+@contextmanager
+def _patient(engine: sa.Engine) -> Iterator[sa.Engine]:
+    """Give an engine that waits for as long as it takes, unlike the program's."""
+    if engine.dialect.name == "sqlite":
+        yield engine
+        return
+    # VACUUM runs outside of transactions only.
+    patient = sa.create_engine(engine.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    yield patient
+    patient.dispose()
+
+
 def _prepare(connection: sa.Connection, *, sqlite: bool) -> str | None:
     """Lift what would make it slow: SQLite's triggers run for each row."""
     if not sqlite:
-        connection.exec_driver_sql("SET statement_timeout = 0")
         return None
     trigger = connection.exec_driver_sql(
         "SELECT sql FROM sqlite_master WHERE name = 'docqueue_count_insert'"
@@ -226,7 +240,7 @@ def _prepare(connection: sa.Connection, *, sqlite: bool) -> str | None:
 
 
 def _finish(connection: sa.Connection, trigger: str | None, words: dict[str, str], *, sqlite: bool) -> None:
-    """Do what sweep and autovacuum would have done by the time that so much has come together."""
+    """Do what triggers and autovacuum would have done; nobody gathers statistics on SQLite."""
     workers = {**words, "NUMBERS": _numbers(1, WORKERS, sqlite=sqlite)}
     connection.exec_driver_sql(_filled(_WORKERS, workers))
     if trigger is not None:
@@ -239,4 +253,5 @@ def _finish(connection: sa.Connection, trigger: str | None, words: dict[str, str
             "INSERT INTO item_counts VALUES ('purged', 0), ('accepted', " + words["TOTAL"] + ")"
         )
         connection.exec_driver_sql(trigger)
-    connection.exec_driver_sql("ANALYZE" if sqlite else "VACUUM ANALYZE")
+    if not sqlite:
+        connection.exec_driver_sql("VACUUM ANALYZE")

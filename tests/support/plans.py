@@ -76,12 +76,15 @@ def _count_steps(connection: Any, watched: Watched) -> None:
 
 
 def _explain_postgresql(connection: Any, statement: str, parameters: Any, watched: Watched) -> None:
-    # It runs for real, in a subtransaction that is undone: only so does it tell how many rows it read.
+    # It runs for real, for only so does it tell how many rows it read; what changes any is undone.
+    changes = not statement.startswith("SELECT") or not connection.autocommit
     with connection.cursor() as cursor:
-        cursor.execute("SAVEPOINT watching")
+        if changes:
+            cursor.execute("SAVEPOINT watching")
         cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", parameters)
         (answer,) = cursor.fetchone()
-        cursor.execute("ROLLBACK TO SAVEPOINT watching")
+        if changes:
+            cursor.execute("ROLLBACK TO SAVEPOINT watching")
     plan = answer if isinstance(answer, list) else json.loads(answer)
     steps: list[str] = []
     read = _walk(plan[0]["Plan"], steps)

@@ -16,6 +16,13 @@ UUID = sa.Uuid(as_uuid=False)
 INSTANT = sa.DateTime(timezone=True)
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+OWNED = "owner_id IS NOT NULL"
+LABEL = (
+    "(CASE status WHEN 'pending' THEN CASE WHEN NOT deferred THEN 'waiting' "
+    "WHEN failures + crashes > 0 THEN 'retrying' ELSE 'scheduled' END "
+    "WHEN 'failed' THEN CASE WHEN error_code = 'quarantined' THEN 'quarantined' ELSE 'failed' END "
+    "ELSE status END)"
+)
 WAITING = "status = 'pending' AND NOT deferred"
 PARTIAL_INDEXES = (
     ("ix_queue_items_line", WAITING, ("queue", "priority DESC", "turn", "id")),
@@ -23,8 +30,15 @@ PARTIAL_INDEXES = (
     ("ix_queue_items_deferred", "status = 'pending' AND deferred", ("due_at", "id")),
     ("ix_queue_items_turns", "status = 'pending'", ("queue", "owner_id", "priority DESC", "turn", "id")),
     ("ix_queue_items_ended", "finished_at IS NOT NULL", ("status", "finished_at", "id")),
-    ("ix_queue_items_newest", "NOT superseded", ("status", "created_at", "id")),
-    ("ix_queue_items_newest_of_owner", "NOT superseded", ("owner_id", "status", "created_at", "id")),
+    ("ix_queue_items_newest", "", (LABEL, "superseded", "created_at", "id")),
+    ("ix_queue_items_newest_of_owner", OWNED, ("owner_id", LABEL, "superseded", "created_at", "id")),
+    ("ix_queue_items_soonest", "deferred", (LABEL, "superseded", "due_at", "id")),
+    (
+        "ix_queue_items_soonest_of_owner",
+        f"{OWNED} AND deferred",
+        ("owner_id", LABEL, "superseded", "due_at", "id"),
+    ),
+    ("ix_queue_items_of_owner", OWNED, ("owner_id", "status", "created_at", "id")),
 )
 
 
@@ -38,7 +52,8 @@ def upgrade() -> None:
             for column in ("deferred", "superseded"):
                 where = where.replace(f"NOT {column}", f"{column} = 0")
                 where = where.removesuffix(column) + f"{column} = 1" if where.endswith(column) else where
-        op.execute(f"CREATE INDEX {name} ON queue_items ({', '.join(columns)}) WHERE {where}")
+        end = f" WHERE {where}" if where else ""
+        op.execute(f"CREATE INDEX {name} ON queue_items ({', '.join(columns)}){end}")
     op.create_index("ix_attempts_ended_at", "attempts", ["ended_at"])
     op.create_index("ix_events_tx_seq", "events", ["tx", "seq"])
     _begin_to_count()
