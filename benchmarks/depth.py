@@ -35,7 +35,7 @@ from jobs.queue_overview import overview
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings, load_settings
 from jobs.waiting import Explainer
-from tests.support.depth import Depth, add_proposed_indexes, fill
+from tests.support.depth import Depth, fill
 from tests.support.items import add_document
 from tests.support.servers import PostgresServer, ValkeyServer
 
@@ -69,7 +69,6 @@ class World:
         settings = load_settings(environ)
         database.upgrade(settings)
         engine = database.make_engine(settings)
-        add_proposed_indexes(engine)
         depth = fill(engine, pending, ended)
         return cls(
             engine,

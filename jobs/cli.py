@@ -24,11 +24,13 @@ from jobs.errors import DocQueueError, DuplicateDocument
 from jobs.intake import Accepted, Intake, Order, Upload
 from jobs.logs import configure
 from jobs.model import ENDED_STATUSES, JSON, Role, Status
+from jobs.operations import resources_of_operations
 from jobs.queries import Queries
 from jobs.queue_overview import overview
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings, load_settings, prepare_data_dir
 from jobs.tasks import process_document_queue
+from jobs.waiting import Explainer
 
 _CHUNK = 1024 * 1024
 _COMMAND_LINE = "the command line"
@@ -125,6 +127,24 @@ def sign_in_link(context: Context, name: str) -> None:
 def process_queue(limit: int) -> None:
     """Work due items off here and now, without Redis, and print what was done as JSON."""
     click.echo(json.dumps(process_document_queue(limit)))
+
+
+@main.command()
+@click.argument("job_id")
+@click.pass_obj
+def why(context: Context, job_id: str) -> None:
+    """Say why a job waits, the most decisive reason first."""
+    uses = resources_of_operations(context.settings)
+    found = Explainer(context.engine, context.settings, uses).explain(job_id)
+    for reason in found.reasons:
+        click.echo(reason.sentence)
+    start = found.expected_start.isoformat() if found.expected_start else found.expected_start_unknown
+    place = (
+        f"position {found.position}, expected start: {start or 'unknown'}"
+        if found.position
+        else "not in line"
+    )
+    click.echo(f"{found.label.capitalize()}; {place}.")
 
 
 @main.command()

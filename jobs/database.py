@@ -30,6 +30,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.pool import NullPool
 
 from jobs.errors import ConfigurationError
@@ -104,6 +105,8 @@ def _make_sqlite_engine(settings: Settings, *, pooled: bool) -> sa.Engine:
         **arguments,
     )
 
+    engine.dialect.statement_compiler = _SqliteCompiler
+
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         # The driver must not begin transactions by itself; the begin event below does.
@@ -125,6 +128,14 @@ def _make_sqlite_engine(settings: Settings, *, pooled: bool) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+class _SqliteCompiler(SQLiteCompiler):
+    """Writes hints; SQLAlchemy's own drops them silently for SQLite."""
+
+    def get_from_hint_text(self, _table: sa.FromClause, text: str | None) -> str | None:
+        """Return what stands behind the table's name, e.g. ``INDEXED BY ix_…``."""
+        return text
 
 
 def _lower(text: str | None) -> str | None:

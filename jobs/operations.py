@@ -189,6 +189,15 @@ def resource_of(stage: str, settings: Settings) -> Resource | None:
     return None
 
 
+def resources_of_operations(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Return the keys of what each operation uses outside; throttles have the same keys."""
+    used = {
+        name: [resource_of(stage, settings) for stage in operation.stages]
+        for name, operation in OPERATIONS.items()
+    }
+    return {name: tuple(one.key for one in found if one is not None) for name, found in used.items()}
+
+
 def find_operation(name: str) -> Operation:
     """Return an operation.
 

@@ -123,8 +123,10 @@ def announce_due(service: DocumentQueueService, delivery: Delivery, settings: Se
 
 
 def _announce_queue(service: DocumentQueueService, delivery: Delivery, queue: str, again: float) -> int:
-    items = service.due_to_announce(queue, _BELLS)
-    if not items or delivery.queue_length(queue) >= len(items):
+    bells = delivery.queue_length(queue)
+    # A full list needs no look at the line.
+    items = [] if bells >= _BELLS else service.due_to_announce(queue, _BELLS)
+    if bells >= len(items):
         return 0
     # A bell that was rung a moment ago may be on its way from the list to a worker.
     lately = service.now() - timedelta(seconds=again)

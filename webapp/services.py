@@ -20,7 +20,8 @@ from jobs.doctor import Report, examine
 from jobs.feed import EventFeed
 from jobs.intake import Intake
 from jobs.model import User, UserId
-from jobs.operations import OPERATIONS, resource_of
+from jobs.operations import resources_of_operations
+from jobs.patience import ANSWERING
 from jobs.queries import Queries
 from jobs.queue_overview import QueueOverview, overview
 from jobs.queue_service import DocumentQueueService
@@ -79,7 +80,7 @@ class Services:
 
 def make_services(settings: Settings) -> Services:
     """Connect this process to database, Redis and data folder; nothing is carried across a fork."""
-    engine = database.make_engine(settings)
+    engine = database.make_engine(settings, patience=ANSWERING)
     delivery = Delivery(web_connection(settings), settings)
     service = DocumentQueueService(engine, settings)
     blobs = BlobStore(settings.data_dir)
@@ -102,7 +103,7 @@ def make_services(settings: Settings) -> Services:
         ),
         service=service,
         queries=Queries(engine),
-        waiting=Explainer(engine, settings, _uses(settings)),
+        waiting=Explainer(engine, settings, resources_of_operations(settings)),
         intake=Intake(engine, settings, blobs, service, delivery),
         delivery=delivery,
         blobs=blobs,
@@ -114,15 +115,6 @@ def make_services(settings: Settings) -> Services:
         bulk=BulkOperations(engine, settings, service),
         queue_overview=partial(overview, engine, settings),
     )
-
-
-def _uses(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Name what each operation uses outside, by the keys that throttles have."""
-    used = {
-        name: [resource_of(stage, settings) for stage in operation.stages]
-        for name, operation in OPERATIONS.items()
-    }
-    return {name: tuple(one.key for one in found if one is not None) for name, found in used.items()}
 
 
 def services() -> Services:

@@ -31,10 +31,8 @@ def check_ledger(subject: Subject) -> Finding:
     )
     kept: dict[str, int] = {}
     stored: dict[str, int] = {}
-    with reading(subject.engine) as connection:
-        if subject.engine.dialect.name == "postgresql":
-            # Counting millions of rows may take longer than any other statement of ours.
-            connection.exec_driver_sql("SET LOCAL statement_timeout = '600s'")
+    # Counting millions of rows may take longer than any other statement of ours.
+    with reading(subject.engine, statement_seconds=600.0) as connection:
         for source, name, amount in connection.execute(both):
             (kept if source == "kept" else stored)[name] = int(amount)
     figures = _figures(kept, stored)

@@ -144,7 +144,8 @@ class Recovery(Attempts):
             .where(
                 queue_items.c.status == PENDING,
                 queue_items.c.deferred,
-                queue_items.c.due_at <= self._clock.now,
+                # Asked once: no index of PostgreSQL is searched by a clock that moves.
+                queue_items.c.due_at <= sa.select(self._clock.now).scalar_subquery(),
             )
             .order_by(queue_items.c.due_at, queue_items.c.id)
             .limit(limit),
@@ -290,14 +291,15 @@ class Recovery(Attempts):
     ) -> QueueItem | None:
         """Settle somebody else's lease as a crash, if it is still the lease that was read."""
         lease = self._lease_of(item)
-        policy = self._policies[item.operation]
-        settlement = decide(item, Crashed(reason), policy, self._rng.random())
         guards = (*self._token(lease), guard)
-        try:
-            with self._engine.begin() as connection:
-                return self._apply(connection, lease, settlement, "", guards, peak_memory_bytes)
-        except LeaseLost:
-            return None
+        with self._engine.begin() as connection:
+            # Read again under its lock: somebody may have asked for a cancel since.
+            row = connection.execute(self._locked(sa.select(*ITEM_COLUMNS).where(*guards))).one_or_none()
+            if row is None:
+                return None
+            policy = self._policies[item.operation]
+            settlement = decide(to_item(row), Crashed(reason), policy, self._rng.random())
+            return self._apply(connection, lease, settlement, "", guards, peak_memory_bytes)
 
     def _held_by(self, worker_name: str) -> QueueItem | None:
         statement = sa.select(*ITEM_COLUMNS).where(

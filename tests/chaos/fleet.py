@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import requests
@@ -185,8 +186,9 @@ class Fleet:
     @staticmethod
     def _worker(table: dict[int, Process], process: Process) -> WorkerProcess:
         horses = children(table, process.pid)
-        # The worker's name is its only argument; between fork and exec it is still the pool's.
-        return WorkerProcess(process.arguments[-1], process.pid, horses[0].pid if horses else None)
+        # Between fork and exec it is still called as the pool is.
+        name = next((after for before, after in pairwise(process.arguments) if before == WORKER[-1]), "")
+        return WorkerProcess(name, process.pid, horses[0].pid if horses else None)
 
 
 def is_healthy(url: str) -> bool:

@@ -84,7 +84,7 @@ def make_storm(size: Size, lease_seconds: float, *, database_server: bool, rng: 
 
     Args:
         size: how many.
-        lease_seconds: a stop takes 1.1 to 3 of these.
+        lease_seconds: a stop takes 1.1 to 2.2 of these.
         database_server: whether the database has processes of its own.
         rng: decides the order, the victims and the lengths.
     """
@@ -99,7 +99,7 @@ def make_storm(size: Size, lease_seconds: float, *, database_server: bool, rng: 
 
 def _length(kind: str, lease_seconds: float, rng: random.Random) -> float:
     if kind in _STOPS:
-        return rng.uniform(1.1, 3.0) * lease_seconds
+        return rng.uniform(1.1, 2.2) * lease_seconds
     return rng.uniform(0.0, 1.0)
 
 

@@ -54,7 +54,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
     parser.add_argument("--documents", type=int, default=FULL.documents)
     parser.add_argument("--faults", type=int, default=FULL.kills, help="random kill -9s")
-    parser.add_argument("--stops", type=int, default=FULL.stops, help="SIGSTOPs of 1.1 to 3 leases")
+    parser.add_argument("--stops", type=int, default=FULL.stops, help="SIGSTOPs of 1.1 to 2.2 leases")
     parser.add_argument("--flushes", type=int, default=FULL.flushes, help="FLUSHALLs")
     parser.add_argument("--restarts", type=int, default=FULL.restarts, help="restarts of Redis")
     parser.add_argument("--outage", type=float, default=FULL.outage_seconds, help="seconds without Redis")

@@ -34,15 +34,15 @@ from tests.chaos.uploads import Uploads, make_batches
 from tests.support.servers import PostgresServer, ValkeyServer
 
 TIMINGS = {
-    "LEASE_SECONDS": "2",
-    "HEARTBEAT_SECONDS": "0.5",
+    "LEASE_SECONDS": "3",
+    "HEARTBEAT_SECONDS": "0.75",
     "SWEEP_SECONDS": "0.5",
     "ANNOUNCE_AGAIN_SECONDS": "1",
     "BACKOFF_BASE_SECONDS": "0.05",
     "BACKOFF_CAP_SECONDS": "0.5",
 }
 # What invariant I4 promises: one lease, one heartbeat, two sweeps.
-BOUND_SECONDS = 2 + 0.5 + 2 * 0.5
+BOUND_SECONDS = 3 + 0.75 + 2 * 0.5
 # The sweep and the report of a dead horse are processes like all others: on a machine that is busy starting
 # interpreters they run late. While the database takes no writes nothing can be rescued: that does not count.
 BOUND_FACTOR = 3.0

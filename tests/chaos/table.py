@@ -23,6 +23,7 @@ RULES = (
     "recovered too late",
     "rows that contradict the ledger",
     "ledger out of balance",
+    "database damaged",
 )
 
 
@@ -94,15 +95,15 @@ its process), because the runs are about the queue. A shorter run is part of `ma
 
 {render(reports)}
 
-The lines from “lost” to “ledger out of balance” count what must not be: each has to be 0. They are read
-from the database after the run. The ledger of events is replayed for every item, and each result, artifact
-and event has to carry the fence of the attempt that held the item at that moment. A crash or failure of a
-healthy document has to be explained by a fault that struck its very process or worker, or by a time in
-which the database was struck or took no writes. A healthy document that was killed three times is
-quarantined like any other, and then has to complete when somebody retries it. A rolling restart, in a phase
-without other faults, may cost nobody an attempt. Recovery must not take longer than {BOUND_FACTOR:g} times
-the bound; time in which the database took no writes does not count. The factor is for processors that are
-busy with starting interpreters all the time.
+The lines from “lost” to “database damaged” count what must not be: each has to be 0. They are read from the
+database after the run (the last by SQLite's integrity_check). The ledger of events is replayed for every
+item, and each result, artifact and event has to carry the fence of the attempt that held the item at that
+moment. A crash or failure of a healthy document has to be explained by a fault that struck its very process
+or worker, or by a time in which the database was struck or took no writes. A healthy document that was
+killed three times is quarantined like any other, and then has to complete when somebody retries it. A
+rolling restart, in a phase without other faults, may cost nobody an attempt. Recovery must not take longer
+than {BOUND_FACTOR:g} times the bound; time in which the database took no writes does not count. The factor
+is for processors that are busy with starting interpreters all the time.
 
 To repeat it (the seed decides documents, requests, faults and victims; the moments follow the work):
 

@@ -8,6 +8,7 @@ import pytest
 
 from jobs import accounts
 from jobs.queries import Queries
+from tests.support.items import add_document
 
 
 def test_key_create_prints_a_key_that_works_and_nothing_else(docqueue, engine):
@@ -49,3 +50,11 @@ def test_troubles_are_one_line_without_a_traceback(docqueue, arguments, reason):
     assert answer.returncode == 1
     assert reason in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_why_says_what_a_job_waits_for(docqueue, service, engine, settings):
+    item = service.enqueue(add_document(engine, settings))
+    service.pause_queue("documents", "anna", "moving house")
+    said = docqueue("why", item.id).stdout
+    assert "moving house" in said.splitlines()[0]
+    assert "Waiting; " in said.splitlines()[-1]

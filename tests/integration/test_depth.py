@@ -21,7 +21,7 @@ from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings, load_settings
 from jobs.waiting import COUNTED_TO as LINE_COUNTED_TO
 from jobs.waiting import Explainer
-from tests.support.depth import RARE, Depth, add_proposed_indexes, fill
+from tests.support.depth import RARE, Depth, fill
 from tests.support.items import add_document
 from tests.support.plans import watching
 
@@ -69,7 +69,6 @@ def world(request, tmp_path_factory):
         url = server.url(name)
     settings = load_settings({"DATABASE_URL": url, "DATA_DIR": str(folder), "BACKOFF_BASE_SECONDS": "5"})
     engine = database.make_engine(settings)
-    add_proposed_indexes(engine)
     depth = fill(engine, PENDING, ENDED)
     service = DocumentQueueService(engine, settings, random.Random(7))
     yield World(engine, settings, depth, service, Queries(engine), Explainer(engine, settings))

@@ -50,34 +50,6 @@ class Depth:
         return self.item_id(next(i for i in numbers if i % 7 == 0 and i % 5 >= 2))
 
 
-def add_proposed_indexes(engine: sa.Engine) -> None:
-    """Make the indexes that the lists need, until the migration does."""
-    label = (
-        "(CASE status WHEN 'pending' THEN CASE WHEN NOT deferred THEN 'waiting' "
-        "WHEN failures + crashes > 0 THEN 'retrying' ELSE 'scheduled' END "
-        "WHEN 'failed' THEN CASE WHEN error_code = 'quarantined' THEN 'quarantined' ELSE 'failed' END "
-        "ELSE status END)"
-    )
-    # An owner's index holds owned rows only: SQLite would otherwise skip from owner to owner in it.
-    owned = "owner_id IS NOT NULL"
-    deferred = "deferred = 1" if engine.dialect.name == "sqlite" else "deferred"
-    indexes = {
-        "ix_queue_items_newest": (f"{label}, superseded, created_at, id", None),
-        "ix_queue_items_newest_of_owner": (f"owner_id, {label}, superseded, created_at, id", owned),
-        "ix_queue_items_soonest": (f"{label}, superseded, due_at, id", deferred),
-        "ix_queue_items_soonest_of_owner": (
-            f"owner_id, {label}, superseded, due_at, id",
-            f"{deferred} AND {owned}",
-        ),
-        "ix_queue_items_of_owner": ("owner_id, status, created_at, id", owned),
-    }
-    with engine.begin() as connection:
-        for name, (columns, where) in indexes.items():
-            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
-            end = "" if where is None else f" WHERE {where}"
-            connection.exec_driver_sql(f"CREATE INDEX {name} ON queue_items ({columns}){end}")
-
-
 def fill(engine: sa.Engine, pending: int, ended: int, *, batch: int = 200_000) -> Depth:
     """Fill a migrated, empty database.
 
