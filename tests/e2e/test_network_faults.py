@@ -179,7 +179,7 @@ def run_through(start_service, environ, engine, proxy, fault):
 
 @on_sqlite
 @pytest.mark.parametrize("fault", FAULTS)
-def test_redis_behind_a_bad_network(start_service, environ, engine, redis_proxy, fault):
+def test_redis_behind_a_bad_network(redis_proxy, start_service, environ, engine, fault):
     environ = {**environ, "REDIS_URL": f"redis://127.0.0.1:{redis_proxy.port}/0"}
     answers = run_through(start_service, environ, engine, redis_proxy, fault)
     assert set(answers.statuses) <= {200, 202}, "documents are taken in and shown without Redis"
@@ -187,7 +187,7 @@ def test_redis_behind_a_bad_network(start_service, environ, engine, redis_proxy,
 
 @on_postgresql
 @pytest.mark.parametrize("fault", FAULTS)
-def test_postgresql_behind_a_bad_network(start_service, environ, engine, postgres_proxy, fault):
+def test_postgresql_behind_a_bad_network(postgres_proxy, start_service, environ, engine, fault):
     name = sa.make_url(environ["DATABASE_URL"]).database
     url = f"postgresql://postgres@127.0.0.1:{postgres_proxy.port}/{name}?sslmode=disable"
     answers = run_through(start_service, {**environ, "DATABASE_URL": url}, engine, postgres_proxy, fault)

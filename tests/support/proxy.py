@@ -50,6 +50,7 @@ class FaultyProxy:
         self.questions = 0
         self._target = target
         self._delay = 0.0
+        self._stopping = False
         self._links: set[_Link] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -115,12 +116,18 @@ class FaultyProxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
+        self._stopping = True
         if self._server is not None:
             self._server.close()
         if self._resetting is not None:
             self._resetting.cancel()
         for link in list(self._links):
+            for writer in link.writers():
+                _reset(writer)
             await self._end(link)
+        # Transports close in a later turn of the loop, and what was accepted just now comes in one.
+        for _ in range(3):
+            await asyncio.sleep(0.01)
 
     async def _set_passing(self, *, passing: bool) -> None:
         if passing:
@@ -129,6 +136,9 @@ class FaultyProxy:
             self._passing.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._stopping:
+            writer.close()
+            return
         link = _Link(writer)
         self._links.add(link)
         own = asyncio.current_task()

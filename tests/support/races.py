@@ -234,6 +234,8 @@ def take_guards_away(engine: sa.Engine) -> None:
         is_locking = isinstance(clause, sa.Select) and (
             clause._for_update_arg is not None or engine.dialect.name == "sqlite"
         )
+        # What is read through a named index is a look at the line, no guard.
+        is_locking = is_locking and not clause._hints
         if (is_update or is_locking) and len(clause._where_criteria) > 1:
             clause = clause._generate()
             clause._where_criteria = clause._where_criteria[:1]
