@@ -23,8 +23,10 @@ from psycopg.abc import RV, PQGen
 _PING_SECONDS = 0.8
 # A connection that was heard so lately is used without a ping, which doubles the way to a far database.
 _FRESH_SECONDS = 0.25
-# However long a thread has waited before, a healthy server answers within this.
+# However long a thread has waited before, it gives a healthy server this long; such a wait costs nothing.
 _LEAST_SECONDS = 0.5
+# psycopg lets a connection take 2 seconds at least; whoever has less patience than this left begins none.
+_ENOUGH_TO_CONNECT_SECONDS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Patience:
         statement: for a statement, its locks included; told to the server.
         idle_transaction: how long the server lets a transaction, and what it locks, wait for its client.
         silence: for an answer. More than ``statement``, so that a server that lives can say what it was.
-        rationed: whether a thread's waits count together: what one of them has used up is given back by
+        rationed: whether a thread's long waits count together: what one of them has used up is given back by
             time in which the thread does something else. A request that waits again and again for a silent
             server then ends as soon as one that waits once.
     """
@@ -92,7 +94,7 @@ def bound_waits(engine: sa.Engine, patience: Patience) -> None:
     @sa.event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> psycopg.Connection[Any]:
         with ration.wait() as left:
-            if left < patience.connect:
+            if left < _ENOUGH_TO_CONNECT_SECONDS:
                 raise psycopg.OperationalError("the database has just been silent; not waited for again")
             connection = _BoundedConnection.connect(*arguments, **options)
         connection.ration = ration
@@ -151,7 +153,8 @@ class _Ration(threading.local):
             yield left
         finally:
             self._ended_at = time.monotonic()
-            self._left = max(0.0, left - (self._ended_at - began))
+            taken = self._ended_at - began
+            self._left = max(0.0, left - taken) if taken > _LEAST_SECONDS else left
 
 
 class _BoundedConnection(psycopg.Connection[Any]):

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Self
 
 import requests
 import sqlalchemy as sa
@@ -30,22 +26,8 @@ from tests.chaos.documents import Task, make_tasks
 from tests.chaos.fleet import Fleet, Part, is_healthy
 from tests.chaos.monkey import Monkey, Stalls
 from tests.chaos.plan import Size, make_storm
+from tests.chaos.servers import BOUND_FACTOR, BOUND_SECONDS, Servers
 from tests.chaos.uploads import Uploads, make_batches
-from tests.support.servers import PostgresServer, ValkeyServer
-
-TIMINGS = {
-    "LEASE_SECONDS": "3",
-    "HEARTBEAT_SECONDS": "0.75",
-    "SWEEP_SECONDS": "0.5",
-    "ANNOUNCE_AGAIN_SECONDS": "1",
-    "BACKOFF_BASE_SECONDS": "0.05",
-    "BACKOFF_CAP_SECONDS": "0.5",
-}
-# What invariant I4 promises: one lease, one heartbeat, two sweeps.
-BOUND_SECONDS = 3 + 0.75 + 2 * 0.5
-# The sweep and the report of a dead horse are processes like all others: on a machine that is busy starting
-# interpreters they run late. While the database takes no writes nothing can be rescued: that does not count.
-BOUND_FACTOR = 3.0
 
 # Parts of the documents that come in during each phase.
 _STORM, _OUTAGE, _FULL_DISK = 0.75, 0.05, 0.03
@@ -54,6 +36,7 @@ _NEVER_FREE_BYTES = str(2**62)
 _TICK_SECONDS = 0.05
 _SHORTEST_GAP_SECONDS = 0.2
 _LONGEST_GAP_SECONDS = 3.0
+_LONGEST_WITHOUT_VICTIM_SECONDS = 60.0
 _QUIET_SECONDS = 120.0
 
 
@@ -76,46 +59,6 @@ class Report:
     def faults(self) -> int:
         """How many faults were carried out."""
         return sum(self.strikes.values())
-
-
-class Servers:
-    """Redis and, if asked for, PostgreSQL, with a fresh database and a data folder.
-
-    Args:
-        kind: ``"sqlite"`` or ``"postgresql"``.
-    """
-
-    def __init__(self, kind: str) -> None:
-        # kill -9 loses nothing that was written, so a memory file system proves as much, and spares the disk.
-        memory = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(prefix="dq-c-", dir=memory if memory.is_dir() else None))
-        self.valkey = ValkeyServer()
-        self.postgres = PostgresServer() if kind == "postgresql" else None
-        self.name = ""
-
-    def __enter__(self) -> Self:
-        self.valkey.start()
-        if self.postgres is not None:
-            self.postgres.start()
-            self.name = self.postgres.create_database()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.valkey.__exit__()
-        if self.postgres is not None:
-            self.postgres.__exit__()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def environ(self, size: Size) -> dict[str, str]:
-        """Return the settings of a run."""
-        url = f"sqlite:///{self.folder / 'docqueue.db'}"
-        if self.postgres is not None:
-            url = self.postgres.url(self.name)
-        return {
-            **TIMINGS, "DATABASE_URL": url, "DATA_DIR": str(self.folder), "REDIS_URL": self.valkey.url,
-            "WORKERS": str(max(1, size.workers // size.machines)), "WEB_THREADS": "8",
-            "SECRET_KEY": "only-for-tests", "LOG_FORMAT": "json",
-        }  # fmt: skip
 
 
 class Storm:
@@ -191,6 +134,10 @@ class Storm:
         self.report.seconds = time.monotonic() - self._began
         return self.report
 
+    def close(self) -> None:
+        """Give the connections to the database back."""
+        self._engine.dispose()
+
     def evidence(self) -> str:
         """Return what logs and attempts say of the items that broke a rule, and the ends of the logs."""
         text = self.report.findings.describe()
@@ -210,7 +157,7 @@ class Storm:
     def _storm(self) -> None:
         share = self._size.documents * _STORM
         last = time.monotonic()
-        faults, tries = deque(self._plan), 0
+        faults, struck = deque(self._plan), last
         while faults:
             done = len(self._plan) - len(faults)
             goal = share * (done + 1) / len(self._plan)
@@ -218,15 +165,15 @@ class Storm:
             while not self._is_time(goal, last):
                 self._tick()
             last = time.monotonic()
-            if self._is_over() or tries > 2 * len(self._plan):
+            if self._is_over() or last - struck > _LONGEST_WITHOUT_VICTIM_SECONDS:
                 self.report.findings.add("faults not done in time", [fault.kind for fault in faults])
                 break
-            tries += 1
             if not self._monkey.strike(faults[0]):
                 # Nobody to strike just now: another one first.
                 faults.rotate(-1)
                 continue
             faults.popleft()
+            struck = last
             if done % 50 == 49:
                 self._say(f"{done + 1} faults, {self._ended} documents ended")
         self._until(lambda: self._monkey.is_quiet, 60.0)
@@ -449,5 +396,8 @@ def run_storm(
     """
     with Servers(kind) as servers:
         storm = Storm(servers, size, seed=seed, budget_seconds=budget_seconds, guard=guard, say=say)
-        report = storm.run()
-        return report, storm.evidence() if report.findings.violations else ""
+        try:
+            report = storm.run()
+            return report, storm.evidence() if report.findings.violations else ""
+        finally:
+            storm.close()

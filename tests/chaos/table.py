@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.chaos.storm import BOUND_FACTOR, BOUND_SECONDS, Report
+from tests.chaos.servers import BOUND_FACTOR, BOUND_SECONDS
+from tests.chaos.storm import Report
 
 # In this order; a rule that a report does not know was not looked at, and says so.
 RULES = (

@@ -197,6 +197,12 @@ def upload(process: Process) -> None:
     )  # fmt: skip
 
 
+def upload_plainly(process: Process) -> None:
+    spool = process.intake.new_spool()
+    spool.write(process.world.content())
+    process.intake.accept([Upload("note.txt", spool)], owner=process.world.owner)
+
+
 def work(process: Process) -> None:
     process.runner.run(process.item())
 
@@ -399,6 +405,15 @@ def crash_everywhere(new_world, engine, flow, *, before):
             assert number > 1, "the flow commits nothing"
             return
     pytest.fail("the flow does not end")
+
+
+def test_without_an_idempotency_key_a_repeat_makes_a_second_document(new_world, engine):
+    """What the key is for, and a sign that the tests above can fail."""
+    flow = Flow(nothing, upload_plainly, upload_plainly)
+    world = new_world(flow)
+    assert run_in_child(partial(act, world, flow, 1, before=False)) == KILLED
+    assert run_in_child(partial(recover, world, flow)) == 0
+    assert end_state(engine, world)["documents"] == 2
 
 
 def test_the_crash_is_at_the_commit_that_was_asked_for(new_world, engine):

@@ -122,11 +122,12 @@ def test_a_slow_network_is_not_a_silent_one(make_far_engine, proxy):
         assert ask(engine) == 1
 
 
-def test_a_long_row_of_quick_answers_uses_no_patience_up(make_far_engine, proxy):
+def test_a_long_row_of_quick_answers_uses_no_patience_up(make_far_engine, proxy, monkeypatch):
     """A duty that asks for minutes without a pause goes on as long as every answer comes soon."""
-    impatient = replace(ANSWERING, silence=0.6, connect=0)
+    impatient = replace(ANSWERING, silence=0.6)
     engine = make_far_engine(impatient)
     proxy.slow_down(0.1)
+    monkeypatch.setattr(patience_module, "_ENOUGH_TO_CONNECT_SECONDS", 0.0)
     with engine.connect() as connection:
         began = time.monotonic()
         while time.monotonic() - began < 3 * impatient.silence:
@@ -146,7 +147,7 @@ def test_a_lock_is_waited_for_as_long_as_was_said_and_the_connection_stays(make_
 
 
 def test_a_worker_waits_longer_but_not_for_ever(make_far_engine, proxy):
-    engine = make_far_engine(replace(WORKING, silence=1.0, connect=1))
+    engine = make_far_engine(replace(WORKING, silence=2.0, connect=1))
     with engine.connect() as connection:
         connection.execute(sa.select(1))
         proxy.swallow()
@@ -179,7 +180,7 @@ def test_reading_takes_one_way_to_the_server_and_back(make_far_engine, proxy, mo
 
 
 def test_a_statement_that_may_take_long_is_let(make_far_engine):
-    engine = make_far_engine(replace(ANSWERING, statement=0.1, silence=0.2, connect=0))
+    engine = make_far_engine(replace(ANSWERING, statement=0.1))
     with pytest.raises(sa.exc.OperationalError), database.reading(engine) as connection:
         connection.exec_driver_sql("SELECT pg_sleep(1)")
     with database.reading(engine, statement_seconds=30) as connection:
@@ -187,6 +188,14 @@ def test_a_statement_that_may_take_long_is_let(make_far_engine):
     # Only there.
     with pytest.raises(sa.exc.OperationalError), database.reading(engine) as connection:
         connection.exec_driver_sql("SELECT pg_sleep(1)")
+
+
+def test_a_slow_answer_does_not_cost_the_next_request_its_connection(make_far_engine, proxy):
+    engine = make_far_engine()
+    proxy.slow_down(0.2)
+    for _ in range(4):
+        assert ask(engine) == 1
+        engine.dispose()
 
 
 def test_threads_have_patience_of_their_own(make_far_engine, proxy):
