@@ -167,6 +167,9 @@ def _handle_own(error: DocQueueError) -> ResponseReturnValue:
 def _handle_unforeseen(error: Exception) -> ResponseReturnValue:
     outage = _is_database_outage(error)
     log.error("request_failed", route=str(request.url_rule), outage=outage, exc_info=error)
+    if outage:
+        # The error page would ask the database who is signed in, and fail in its turn.
+        g.setdefault("identity", None)
     status = 503 if outage else 500
     made = answer(status, _SENTENCES[status], "database_unavailable" if outage else "internal_error")
     if outage:
