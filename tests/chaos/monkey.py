@@ -201,13 +201,13 @@ class Monkey:
             time.sleep(0.01)
 
     def _long_busy(self, fault: Fault) -> list[WorkerProcess]:
-        """Return the workers whose horse has been at it for a while, for three stops out of four.
+        """Return the workers whose horse has been at it for a while, for seven stops out of eight.
 
-        Those wake up in the middle of their work. The fourth may be struck in the middle of a transaction:
+        Those wake up in the middle of their work. The eighth may be struck in the middle of a transaction:
         on SQLite it then keeps everybody waiting for the write lock, which costs a run its time.
         """
         before = {one.horse for one in self._busy()}
-        if fault.seconds * 1000 % 4 < 1:
+        if fault.seconds * 1000 % 8 < 1:
             return self._busy()
         time.sleep(_A_WHILE_SECONDS)
         return [one for one in self._busy() if one.horse in before] or self._busy()

@@ -101,6 +101,8 @@ def main() -> None:
         # Every horse would look through all that it inherited, for 70 ms, when its first collection is due.
         gc.collect()
         gc.freeze()
+        # Redis goes away more often in a run than it should in years: look for it again sooner.
+        rq_worker.DocumentWorker.max_connection_wait_time = 1.0
         rq_worker.main()
         return
     settings = load_settings()

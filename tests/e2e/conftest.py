@@ -25,8 +25,9 @@ def _chromium() -> str:
     pytest.fail("There is no Chromium. `make test` installs one; or set CHROMIUM to its path.")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """A running Chromium; its event loop in this thread has to be gone before the next module."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
         yield browser
