@@ -26,10 +26,6 @@ from types import ModuleType
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.pool import NullPool
 
@@ -264,6 +260,10 @@ def upgrade(settings: Settings) -> None:
     Raises:
         ConfigurationError: the database cannot be reached, or does not let us make our tables.
     """
+    # Alembic is a sixth of what a process would load at its start, and few ever need it.
+    from alembic import command
+    from alembic.config import Config
+
     engine = make_engine(settings, pooled=False, patience=UPGRADING)
     try:
         with _upgrade_lock(settings, engine), engine.connect() as connection:
@@ -311,6 +311,8 @@ def _upgrade_lock(settings: Settings, engine: sa.Engine) -> Iterator[None]:
 
 def head_revision() -> str | None:
     """Return the newest migration's id."""
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
@@ -321,4 +323,6 @@ def check_revision(engine: sa.Engine) -> bool:
 
 
 def _revision_of(connection: sa.Connection) -> str | None:
+    from alembic.runtime.migration import MigrationContext
+
     return MigrationContext.configure(connection).get_current_revision()

@@ -111,7 +111,7 @@ class Delivery:
                 connection=connection,
                 serializer=JSONSerializer,
                 job_class=DocumentJob,
-                default_timeout=settings.job_timeout_seconds,
+                default_timeout=settings.longest_timeout_seconds,
             )
             for name in settings.queue_names
         }
@@ -177,7 +177,7 @@ class Delivery:
                 item.document_id,
                 item.id,
                 job_id=rq_job_id(item),
-                timeout=self._settings.policy(item.operation).timeout_seconds,
+                timeout=self._settings.longest_timeout_seconds,
                 job_result_ttl=RESULT_SECONDS,
                 job_description=rq_job_id(item),
             )
@@ -210,7 +210,8 @@ class Delivery:
             PROCESS,
             args=(item.document_id, item.id),
             job_id=rq_job_id(item),
-            timeout=self._settings.policy(item.operation).timeout_seconds,
+            # Whoever answers takes the best item of the line; the runner knows the limit of that one.
+            timeout=self._settings.longest_timeout_seconds,
             result_ttl=RESULT_SECONDS,
             failure_ttl=FAILURE_SECONDS,
             # RQ would otherwise write repr(args) here; an id is all that a dashboard needs.

@@ -155,6 +155,7 @@ class Snoozed:
 
     seconds: float
     reason: str
+    code: str = "throttled"
 
 
 @dataclass(frozen=True, slots=True)

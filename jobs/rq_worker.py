@@ -9,6 +9,7 @@ anything but bells: Redis may go away, be flushed, or hold garbage at any moment
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -20,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 import redis
+import sqlalchemy as sa
 import structlog
 from rq import Queue, Worker, worker_registration
 from rq.exceptions import NoSuchJobError, StopRequested
@@ -32,6 +34,7 @@ from rq.utils import as_text, now
 from jobs import database, logs
 from jobs.delivery import PROCESS, DocumentJob, web_connection, worker_connection
 from jobs.horse_death import describe_death, oom_kills, peak_memory_bytes, prefer_as_oom_victim
+from jobs.operations import make_stages
 from jobs.parent_death import die_with_parent
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings, load_settings
@@ -44,6 +47,12 @@ _ECHO_SECONDS = 1.0
 # How a horse tells its parent that the job ended by an exception that the runner let through.
 _EXIT_RAISED = 70
 _EXIT_TIMED_OUT = 71
+_EXIT_DATABASE_AWAY = 72
+_EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (JobTimeoutException, _EXIT_TIMED_OUT),
+    (sa.exc.OperationalError, _EXIT_DATABASE_AWAY),
+    (BaseException, _EXIT_RAISED),
+)
 _MONITOR_SECONDS = 10
 _LONGEST_REPORT_WAIT = 4.0
 _REDIS_AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
@@ -70,7 +79,7 @@ class DocumentWorker(Worker):
     ) -> None:
         self._settings = settings
         self._queue_name = queue or settings.queue_name
-        self._limit_seconds = settings.job_timeout_seconds
+        self._limit_seconds = settings.longest_timeout_seconds
         self._overdue_at = float("inf")
         self._was_overdue = False
         self._oom_kills: int | None = None
@@ -78,6 +87,7 @@ class DocumentWorker(Worker):
         self._parent_pid = os.getppid()
         self._raised: type[BaseException] | None = None
         self._being_stopped = False
+        self._database_was_away = False
         self._redis_was_away = False
         super().__init__(
             [self._queue_name],
@@ -117,8 +127,8 @@ class DocumentWorker(Worker):
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run the job; end the horse with a telling code if an exception got through."""
         if not super().perform_job(job, queue, execution):
-            timed_out = self._raised is not None and issubclass(self._raised, JobTimeoutException)
-            os._exit(_EXIT_TIMED_OUT if timed_out else _EXIT_RAISED)
+            raised = self._raised or Exception
+            os._exit(next(code for kind, code in _EXIT_CODES if issubclass(raised, kind)))
         return True
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
@@ -131,8 +141,7 @@ class DocumentWorker(Worker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Fork a horse for the job and wait for it, with or without Redis."""
         if not job.timeout or job.timeout < 0:
-            job.timeout = self._settings.job_timeout_seconds
-        # The operation's own limit stands in the message.
+            job.timeout = self._settings.longest_timeout_seconds
         self._limit_seconds = int(job.timeout)
         longest = self._limit_seconds + self.overdue_seconds
         self._overdue_at = time.monotonic() + longest
@@ -152,11 +161,12 @@ class DocumentWorker(Worker):
         # RQ's monitor set an alarm for its next heartbeat; it must not strike into what follows.
         signal.alarm(0)
         if status != os.EX_OK:
+            self._database_was_away = _exit_code(status) == _EXIT_DATABASE_AWAY
             self._report_death(self._reason(status, usage), peak_memory_bytes(usage))
         return pid, status, usage
 
     def _reason(self, status: int | None, usage: Any) -> str:
-        code, cause = None if status is None else os.waitstatus_to_exitcode(status), ""
+        code, cause = _exit_code(status), ""
         if self._was_overdue:
             cause = f"the work ran longer than {self._limit_seconds} seconds and had to be killed"
         elif code == _EXIT_TIMED_OUT:
@@ -184,6 +194,8 @@ class DocumentWorker(Worker):
         with _service(self._settings) as service:
             if self._being_stopped:
                 item = service.release_held(self.name, "the worker was stopped")
+            elif self._database_was_away:
+                item = service.release_held(self.name, "the database could not be written")
             else:
                 item = service.report_horse_death(self.name, reason, peak_memory_bytes=peak)
             log.warning("horse_died", worker=self.name, reason=reason, item_id=item and item.id)
@@ -358,6 +370,10 @@ class DocumentWorker(Worker):
             service.worker_gone(self.name)
 
 
+def _exit_code(status: int | None) -> int | None:
+    return None if status is None else os.waitstatus_to_exitcode(status)
+
+
 @contextlib.contextmanager
 def _service(settings: Settings) -> Iterator[DocumentQueueService]:
     """Lend the queue service for one call; its connection is closed before any fork.
@@ -403,13 +419,21 @@ def run_worker(settings: Settings, name: str, queue: str | None = None) -> None:
         name: this worker's unique name.
         queue: the queue it listens to; the usual one when ``None``.
     """
-    # Every horse is forked with it already imported, instead of importing it for each job.
-    importlib.import_module(PROCESS.rpartition(".")[0])
+    _load_what_horses_need(settings)
     _wait_for_redis(settings)
     worker = DocumentWorker(settings, name, worker_connection(settings), queue)
     log.info("worker_started", worker=name, queues=worker.queue_names())
     worker.work(logging_level=None)
     log.info("worker_stopped", worker=name)
+
+
+def _load_what_horses_need(settings: Settings) -> None:
+    # Every horse is forked with it already there, instead of loading it for each job.
+    importlib.import_module(PROCESS.rpartition(".")[0])
+    make_stages(settings)
+    # A horse would look through all that it inherited, for 70 ms, when its first collection is due.
+    gc.collect()
+    gc.freeze()
 
 
 def _wait_for_redis(settings: Settings) -> None:

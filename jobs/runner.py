@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -47,8 +49,18 @@ log = structlog.get_logger()
 _TRUSTED_PART_OF_LEASE = 0.8
 # Progress is an event row; more than a few in a second tell nobody more.
 _PROGRESS_EVERY_SECONDS = 0.5
+# How long to leave a database alone that could not be written in the middle of an attempt.
+_DATABASE_AWAY_SECONDS = 5.0
 # How long to wait for somebody who asked us to wait and did not say how long.
 _THROTTLED_SECONDS = 15.0
+
+
+# Seconds to the context that keeps them.
+TimeLimit = Callable[[int], AbstractContextManager[object]]
+
+
+class OutOfTime(Exception):
+    """An attempt took longer than its operation may."""
 
 
 class ReleaseRequested(BaseException):
@@ -92,6 +104,8 @@ class Runner:
         settings: limits and intervals.
         worker: this worker's name, written into leases.
         timeout_errors: exception types by which the surroundings say that time is up (RQ's).
+        time_limit: makes a context that raises one of these after so many seconds, for one attempt. Without
+            it the limit is kept where work reports progress and where a stage begins.
         stages: the stages by name; those of the settings when ``None``.
     """
 
@@ -102,11 +116,13 @@ class Runner:
         worker: str,
         *,
         timeout_errors: tuple[type[Exception], ...] = (),
+        time_limit: TimeLimit | None = None,
         stages: dict[str, Stage] | None = None,
     ) -> None:
         self._settings = settings
         self._worker = worker
-        self._timeout_errors = timeout_errors
+        self._timeout_errors: tuple[type[Exception], ...] = (OutOfTime, *timeout_errors)
+        self._time_limit = time_limit or (lambda _seconds: contextlib.nullcontext())
         self._service = DocumentQueueService(engine, settings)
         self._queries = Queries(engine)
         self._blobs = BlobStore(settings.data_dir)
@@ -195,8 +211,10 @@ class Runner:
 
     def _outcome(self, lease: Lease, heartbeat: Heartbeat) -> Outcome:
         """Run the stages and turn whatever happens into an outcome."""
+        limit = self._settings.policy(lease.item.operation).timeout_seconds
         try:
-            self._run_stages(lease, heartbeat)
+            with self._time_limit(limit):
+                self._run_stages(lease, heartbeat)
         except LeaseLost:
             raise
         except ReleaseRequested:
@@ -210,9 +228,19 @@ class Runner:
         except self._timeout_errors:
             return Failed(
                 code="timeout",
-                message=f"Took longer than {self._settings.policy(lease.item.operation).timeout_seconds} s.",
+                message=f"Took longer than {limit} s.",
                 permanent=False,
                 traceback=traceback.format_exc(),
+            )
+        except sa.exc.OperationalError as error:
+            # The database's trouble, not the document's.
+            log.warning(
+                "database_away", item_id=lease.item.id, attempt=lease.attempt, error=str(error.orig)[:300]
+            )
+            return Snoozed(
+                _DATABASE_AWAY_SECONDS * random.uniform(1.0, 1.5),  # noqa: S311  # no secret
+                "The database could not be used for a moment.",
+                code="database_away",
             )
         except Exception:  # noqa: BLE001  # the one broad handler: an unknown error is a failed attempt
             return Failed(
@@ -307,6 +335,11 @@ class Heartbeat:
     _reported_at: float = 0.0
     _reported: float = -1.0
     _thread: threading.Thread | None = None
+    _out_of_time_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        limit = self.settings.policy(self.lease.item.operation).timeout_seconds
+        self._out_of_time_at = time.monotonic() + limit
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -356,12 +389,15 @@ class Heartbeat:
         Raises:
             LeaseLost: the item is no longer ours, or may not be: no renewal landed for too long.
             Cancelled: a person asked to stop.
+            OutOfTime: the operation's time limit has passed.
         """
         silent = time.monotonic() - self._renewed_at
         if self._lost or silent > _TRUSTED_PART_OF_LEASE * self.settings.lease_seconds:
             raise LeaseLost("Another attempt may hold this item now.")
         if self._cancelled:
             raise Cancelled("Cancelled while it ran.")
+        if time.monotonic() > self._out_of_time_at:
+            raise OutOfTime
 
     def _note(self, cancelled: bool) -> None:
         self._renewed_at = time.monotonic()

@@ -98,6 +98,11 @@ class Settings:
         return _parse_policy(f"policy_{operation}", getattr(self, f"policy_{operation}"), self.retry_policy)
 
     @property
+    def longest_timeout_seconds(self) -> int:
+        """The longest time that an attempt at any operation may take."""
+        return max(self.policy(operation).timeout_seconds for operation in OPERATION_NAMES)
+
+    @property
     def queue_names(self) -> tuple[str, ...]:
         """Every queue that items may be put into; the first is where they go unless told otherwise."""
         return (self.queue_name, *(name.strip() for name in self.more_queues.split(",") if name.strip()))

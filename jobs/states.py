@@ -133,13 +133,13 @@ def decide(item: QueueItem, outcome: Outcome, policy: RetryPolicy, fraction: flo
             return Settlement(Trigger.CANCEL_ACKNOWLEDGE)
         case Failed():
             return _decide_failed(item, outcome, policy, fraction)
-        case Snoozed(seconds=seconds, reason=reason):
+        case Snoozed(seconds=seconds, reason=reason, code=code):
             if item.cancel_requested_at is not None:
                 return Settlement(Trigger.CANCEL_ACKNOWLEDGE)
             return Settlement(
                 Trigger.SNOOZE,
                 delay_seconds=max(0.0, seconds),
-                error_code="throttled",
+                error_code=code,
                 error_message=reason,
             )
         case Released():

@@ -10,12 +10,14 @@ import contextlib
 import functools
 import os
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
 import structlog
 from rq import get_current_job
-from rq.timeouts import BaseTimeoutException
+from rq.timeouts import BaseTimeoutException, JobTimeoutException, get_default_death_penalty_class
 
 from jobs import sweep as sweeping
 from jobs.database import make_engine
@@ -43,8 +45,10 @@ def process_document(document_id: str, item_id: str) -> None:
         worker = (job.worker_name if job is not None else None) or _process_name()
         queue = job.origin if job is not None and job.origin in settings.queue_names else settings.queue_name
         service = DocumentQueueService(engine, settings)
-        service.worker_seen(worker, socket.gethostname(), os.getpid(), "busy", queue)
-        runner = Runner(engine, settings, worker, timeout_errors=(BaseTimeoutException,))
+        service.worker_seen(worker, socket.gethostname(), _worker_pid(), "busy", queue)
+        runner = Runner(
+            engine, settings, worker, timeout_errors=(BaseTimeoutException,), time_limit=_time_limit
+        )
         item = runner.run_next(queue, item_id)
         if item is not None and item.status is Status.PENDING:
             _ring_again(settings, item)
@@ -104,6 +108,18 @@ def _engine(settings: Settings) -> Iterator[sa.Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def _worker_pid() -> int:
+    # RQ puts a work horse into a process group of its own; what has none is a worker that does not fork.
+    return os.getppid() if os.getpgrp() == os.getpid() else os.getpid()
+
+
+def _time_limit(seconds: int) -> AbstractContextManager[object]:
+    """RQ's own alarm, with the limit of the item that was claimed instead of the bell's."""
+    if threading.current_thread() is not threading.main_thread():
+        return contextlib.nullcontext()
+    return get_default_death_penalty_class()(seconds, JobTimeoutException)
 
 
 def _process_name() -> str:

@@ -9,8 +9,6 @@ replaced, because reading a real file starts an interpreter, which two processor
 
 from __future__ import annotations
 
-import gc
-import importlib
 import os
 import resource
 import signal
@@ -97,10 +95,6 @@ def install(environ: Mapping[str, str]) -> None:
 def main() -> None:
     install(os.environ)
     if sys.argv[1] != "pool":
-        importlib.import_module("jobs.tasks")
-        # Every horse would look through all that it inherited, for 70 ms, when its first collection is due.
-        gc.collect()
-        gc.freeze()
         # Redis goes away more often in a run than it should in years: look for it again sooner.
         rq_worker.DocumentWorker.max_connection_wait_time = 1.0
         rq_worker.main()

@@ -240,10 +240,10 @@ def test_a_stopped_worker_burns_no_attempt(start_service, environ, engine, slow_
     }
 
 
-def test_a_plain_rq_worker_drains_50_documents(environ, engine, settings, service):
+def test_a_plain_rq_worker_drains_20_documents(environ, engine, settings, service):
     """The command that the README tells, without worker.py, scheduler or web."""
     connection = web_connection(settings)
-    for number in range(50):
+    for number in range(20):
         add_document(engine, settings, content=f"Document number {number % 10}.".encode())
     with engine.connect() as reading:
         document_ids = list(reading.execute(sa.select(documents.c.id)).scalars())

@@ -51,6 +51,12 @@ def report(engine, settings, store, delivery):
 
 
 @pytest.fixture
+def environ(environ):
+    # What runs has to stay well while a few commands start one after another.
+    return {**environ, "LEASE_SECONDS": "60", "HEARTBEAT_SECONDS": "15"}
+
+
+@pytest.fixture
 def well(engine, settings, service, delivery):
     """A service at work: a worker, a sweep a moment ago, jobs in every state that is no trouble."""
     service.worker_seen("w", "host", 1, "idle")
