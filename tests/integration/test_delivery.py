@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -121,7 +122,17 @@ def test_a_retry_is_handed_to_rq_scheduler_for_its_due_time(service, delivery, i
     assert waiting.due_at < datetime.fromtimestamp(at, UTC)
     job = DocumentJob.fetch(rq_job_id(waiting), connection=delivery.connection)
     assert json.loads(job.data)[2:] == [[item.document_id, item.id], {}]
-    assert job.timeout == delivery._settings.job_timeout_seconds
+    assert job.timeout == delivery._settings.longest_timeout_seconds
+
+
+def test_a_bell_carries_the_longest_limit_because_it_may_lead_to_any_item(valkey, settings, service, item):
+    limits = {"policy_process": "timeout=5", "policy_extract": "timeout=7", "policy_analyze": "timeout=70"}
+    delivery = Delivery(web_connection(settings), replace(settings, **limits))
+    delivery.announce([item])
+    waiting = service.mark_failed(service.claim(item.id, "w"), "x")
+    delivery.announce_later(waiting)
+    ids = (rq_job_id(item), rq_job_id(waiting))
+    assert [DocumentJob.fetch(one, connection=delivery.connection).timeout for one in ids] == [70, 70]
 
 
 def test_a_silent_redis_is_told_quickly_and_in_our_own_words(valkey, delivery, item):

@@ -52,11 +52,11 @@ def delivery(settings, redis_client):
 def enqueue(engine, settings, service, redis_client):
     """Enqueue an item, write down what its attempts do, and ring."""
 
-    def _enqueue(behaviour="complete", policy=""):
+    def _enqueue(behaviour="complete", limit=60):
         (settings.data_dir / "behaviour").write_text(behaviour)
         accounts.ensure_admin(engine)
         item = service.enqueue(add_document(engine, settings))
-        Delivery(redis_client, replace(settings, policy_process=policy)).announce([item])
+        Delivery(redis_client, replace(settings, job_timeout_seconds=limit)).announce([item])
         return item.id
 
     return _enqueue
@@ -126,8 +126,7 @@ def test_a_dead_horse_gives_its_item_back_at_once_with_the_true_cause(
     engine, settings, enqueue, start_pool, death
 ):
     kernel_killed(settings.data_dir / "kernel", 3)
-    # The operation's own limit; the service's is a minute.
-    item_id = enqueue(f"{death} wait", "timeout=1")
+    item_id = enqueue(f"{death} wait", limit=1)
     start_pool()
     wait_until(lambda: raw_item(engine, item_id)["crashes"], what="the report")
     row = raw_item(engine, item_id)
@@ -137,6 +136,19 @@ def test_a_dead_horse_gives_its_item_back_at_once_with_the_true_cause(
     assert ended.outcome == "crashed"
     assert re.search(DEATHS[death], ended.error_message)
     assert ended.peak_memory_bytes > (64_000_000 if death == "segfault" else 10_000_000)
+
+
+def test_a_database_that_went_away_costs_no_attempt(engine, settings, enqueue, start_pool):
+    item_id = enqueue("database complete")
+    start_pool()
+    wait_until(
+        lambda: (
+            raw_item(engine, item_id)["attempt"] == 1 and raw_item(engine, item_id)["status"] == "pending"
+        ),
+        what="the report",
+    )
+    assert attempt_row(engine, item_id).outcome == "released"
+    assert attempts(engine, item_id)[2:] == (0, 0)
 
 
 def test_the_horse_does_not_outlive_a_killed_worker_and_the_pool_reports_it(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 
 import pytest
+import sqlalchemy as sa
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from jobs.errors import Permanent, Transient
 from jobs.model import Status
@@ -147,6 +150,45 @@ def test_whatever_a_stage_raises_becomes_an_outcome(runner, queries, stages, ite
     assert (ended.status, ended.error_code, ended.failures) == (status, code, 1)
     assert "secret detail" not in ended.error_message
     assert type(error).__name__ in queries.attempts(item.id)[0].traceback
+
+
+def test_a_database_that_is_away_in_the_middle_costs_no_attempt(runner, stages, item, queries):
+    stages["extract"].script = [sa.exc.OperationalError("UPDATE", {}, OSError("the server is gone"))]
+    ended = runner.run(item.id)
+    assert (ended.status, ended.failures, ended.crashes) == (Status.PENDING, 0, 0)
+    assert ended.error_code == "database_away"
+    assert "server is gone" not in ended.error_message
+    assert (ended.due_at - queries.now()).total_seconds() > 3
+
+
+def too_long_asleep(_stage_input):
+    time.sleep(30)
+    return AssertionError("nobody ended the stage")
+
+
+def too_long_at_work(stage_input):
+    for step in range(600):
+        time.sleep(0.05)
+        stage_input.report(step / 600)
+    return AssertionError("nobody ended the stage")
+
+
+@pytest.mark.parametrize(
+    ("work", "limit"),
+    [
+        (too_long_asleep, lambda seconds: UnixSignalDeathPenalty(seconds, JobTimeoutException)),
+        (too_long_at_work, None),
+    ],
+)
+def test_the_limit_is_that_of_the_items_own_operation(engine, settings, service, stages, item, work, limit):
+    settings = replace(settings, job_timeout_seconds=60, policy_extract="timeout=1")
+    runner = Runner(
+        engine, settings, "w", timeout_errors=(JobTimeoutException,), time_limit=limit, stages=stages
+    )
+    stages["extract"].script = [work]
+    ended = runner.run(service.enqueue(item.document_id, "extract").id)
+    assert (ended.status, ended.error_code, ended.failures) == (Status.PENDING, "timeout", 1)
+    assert ended.error_message == "Took longer than 1 s."
 
 
 def test_retry_after_sets_the_due_time(runner, stages, item, settings, queries):

@@ -14,6 +14,7 @@ import time
 import types
 from pathlib import Path
 
+import sqlalchemy as sa
 from rq import get_current_job
 
 from jobs import database, horse_death, logs, rq_worker
@@ -47,6 +48,8 @@ def process_document(document_id: str, item_id: str) -> None:
         os._exit(3)
     elif word == "raise":
         raise RuntimeError("let through")
+    elif word == "database":
+        raise sa.exc.OperationalError("SELECT 1", {}, OSError("the server is gone"))
     elif word == "hang":
         time.sleep(60)
     elif word == "stuck":

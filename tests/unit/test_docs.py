@@ -8,8 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
 from jobs.settings import Settings
+from webapp.api import blueprint
 
 ROOT = Path(__file__).parents[2]
 ROWS = dict(
@@ -62,3 +64,20 @@ def test_links_between_the_documents_lead_somewhere():
     for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_page_of_the_api_names_every_call():
+    written = set(
+        re.findall(
+            r"`(GET|POST|PATCH|PUT|DELETE) (/api/v1/[^`?]*)[^`]*`", (ROOT / "docs" / "api.md").read_text()
+        )
+    )
+    app = Flask(__name__)
+    app.register_blueprint(blueprint)
+    real = {
+        (method, rule.rule)
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule.startswith("/api/v1/")
+    }
+    assert written == real
