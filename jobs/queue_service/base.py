@@ -71,6 +71,10 @@ def through(statement: sa.Select[Any], index: str) -> sa.Select[Any]:
     return statement.with_hint(queue_items, f"INDEXED BY {index}", "sqlite")
 
 
+# Without statistics SQLite would rather look through every item of a state than for more than a few ids.
+BY_ID = "INDEXED BY sqlite_autoindex_queue_items_1"
+
+
 class QueueBase:
     """The engine, the limits, and the statements that several duties share.
 

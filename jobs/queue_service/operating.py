@@ -20,7 +20,7 @@ from jobs.model import (
     QueueItem,
     Status,
 )
-from jobs.queue_service.base import QueueBase
+from jobs.queue_service.base import BY_ID, QueueBase
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.tables import (
     events,
@@ -267,6 +267,7 @@ class Operating(QueueBase):
                 sa.select(queue_items.c.id, queue_items.c.document_id)
                 .where(queue_items.c.id.in_(list(item_ids)), queue_items.c.status.in_(ENDED_STATUSES))
                 .order_by(queue_items.c.id)
+                .with_hint(queue_items, BY_ID, "sqlite")
             )
         ).all()
         ended = [row.id for row in rows]

@@ -18,7 +18,7 @@ from jobs.model import (
     Status,
 )
 from jobs.queue_service.attempts import Attempts
-from jobs.queue_service.base import PENDING, through
+from jobs.queue_service.base import BY_ID, PENDING, through
 from jobs.queue_service.claiming import LINE
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.states import decide
@@ -163,6 +163,7 @@ class Recovery(Attempts):
                 queue_items.c.due_at <= self._clock.now,
             )
             .values(deferred=False)
+            .with_hint(BY_ID, dialect_name="sqlite")
         )
         with self._engine.begin() as connection:
             return connection.execute(statement).rowcount
@@ -316,6 +317,7 @@ class Recovery(Attempts):
             sa.update(queue_items)
             .where(queue_items.c.id.in_(list(item_ids)), queue_items.c.status == Status.PENDING)
             .values(announced_at=when)
+            .with_hint(BY_ID, dialect_name="sqlite")
         )
         with self._engine.begin() as connection:
             connection.execute(statement)

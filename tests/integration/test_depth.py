@@ -19,6 +19,7 @@ from jobs.model import Completed, Failed, Label, Status
 from jobs.queries import COUNTED_TO, SEARCHED_AT_ONCE, Queries
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings, load_settings
+from jobs.tables import queue_items
 from jobs.waiting import COUNTED_TO as LINE_COUNTED_TO
 from jobs.waiting import Explainer
 from tests.support.depth import RARE, Depth, fill
@@ -27,6 +28,7 @@ from tests.support.plans import watching
 
 PENDING = ENDED = 50_000
 BIG = frozenset({"documents", "queue_items", "events", "attempts", "results"})
+SOME = 300
 # A page is 50 rows, each with a few others; the sweep takes a thousand at once.
 ROWS = 3_500
 # What SQLite's machine makes of as many rows; a scan of one table takes half a million.
@@ -94,16 +96,23 @@ def settle_one(world, outcome, **changes):
 
 
 def come_due(world):
-    """Let a few deferred items come due, as time does."""
+    """Let some deferred items come due, as time does."""
+    first = world.depth.ended + RARE
+    ids = [world.depth.item_id(number) for number in range(first, first + SOME)]
     with world.engine.begin() as connection:
-        connection.exec_driver_sql(
-            f"UPDATE queue_items SET due_at = created_at WHERE id = '{_stored(world, world.depth.ended + 1)}'"
+        connection.execute(
+            sa.update(queue_items)
+            .where(queue_items.c.id.in_(ids), queue_items.c.deferred)
+            .values(due_at=queue_items.c.created_at)
         )
 
 
-def _stored(world, number):
-    item_id = world.depth.item_id(number)
-    return item_id.replace("-", "") if world.engine.dialect.name == "sqlite" else item_id
+def purge_some(world):
+    with world.engine.begin() as connection:
+        middle = world.depth.ended // 2
+        # PostgreSQL looks through a small table rather than for hundreds of its rows.
+        ids = [world.depth.item_id(number) for number in range(middle, middle + 30)]
+        assert world.service.purge_in(connection, ids) == 30
 
 
 QUEUE_CALLS = {
@@ -116,6 +125,10 @@ QUEUE_CALLS = {
     "mark_suspects": lambda world: world.service.mark_suspects(),
     "rescue": lambda world: world.service.rescue(),
     "due_to_announce": lambda world: world.service.due_to_announce("documents", 1000),
+    "mark_announced": lambda world: world.service.mark_announced(
+        [world.depth.item_id(world.depth.ended + 2_000 + number) for number in range(SOME)]
+    ),
+    "purge": purge_some,
     "stage_due": lambda world: world.service.stage_due(),
     "begin_sweep": lambda world: world.service.begin_sweep("sweep", 5.0),
     "fold_counts": lambda world: world.service.fold_counts(),
