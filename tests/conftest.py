@@ -34,6 +34,26 @@ _FAST = {
 _failed = pytest.StashKey[bool]()
 
 
+# Where temporary files go.
+
+
+def _prefer_memory() -> None:
+    """Keep databases in memory where there is plenty: processes are killed here, machines are not.
+
+    An fsync then costs nothing. ``TMPDIR`` says otherwise; `make chaos` uses the disk.
+    """
+    memory = Path("/dev/shm")  # shared on purpose; every file below it is made by mkdtemp
+    if "TMPDIR" in os.environ or not os.access(memory, os.W_OK):
+        return
+    if shutil.disk_usage(memory).free > _PLENTY_BYTES:
+        os.environ["TMPDIR"] = str(memory)
+        tempfile.tempdir = None
+
+
+_PLENTY_BYTES = 6 * 1024**3
+_prefer_memory()
+
+
 # Skipping and failing.
 
 

@@ -98,9 +98,11 @@ class Claiming(QueueBase):
             most: how many items may use it at once; 0 when any number may.
 
         Raises:
+            LeaseLost: the item is no longer this attempt's; a slot of its would never be given back.
             Throttled: somebody asked us to wait, or every slot is taken.
         """
         with self._engine.begin() as connection:
+            self._guarded_update(connection, lease, {})
             until = connection.execute(
                 sa.select(throttles.c.until, throttles.c.reason).where(
                     throttles.c.key == key, throttles.c.until > self._clock.now

@@ -11,6 +11,11 @@ from jobs.queries import Queries
 from tests.support.items import add_document
 
 
+@pytest.fixture
+def docqueue(started_docqueue):
+    return started_docqueue
+
+
 def test_key_create_prints_a_key_that_works_and_nothing_else(docqueue, engine):
     printed = docqueue("key", "create", "crm").stdout
     assert printed.count("\n") == 1

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from jobs import accounts
-from jobs.errors import IllegalTransition, Throttled, UnknownQueue
+from jobs.errors import IllegalTransition, LeaseLost, Throttled, UnknownQueue
 from jobs.model import Completed, Crashed, Failed, Released, Role, Snoozed, Status
 from jobs.queries import Queries
 from jobs.queue_service import DocumentQueueService
@@ -232,6 +232,15 @@ def test_a_slot_is_given_back_when_the_worker_dies(engine, settings, owners):
     service.mark_suspects()
     expire_lease(engine, item.id)
     assert len(service.rescue()) == 1
+    assert slot_keys(engine) == set()
+
+
+def test_who_lost_its_lease_takes_no_slot(engine, settings):
+    service = serving(engine, settings)
+    lease = service.claim(put(service, engine, settings).id, "w")
+    service.report_horse_death("w", "killed")
+    with pytest.raises(LeaseLost):
+        service.enter_stage(lease, "model", 3)
     assert slot_keys(engine) == set()
 
 

@@ -8,8 +8,9 @@ import warnings
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from jobs.database import check_revision, is_wal_safe, make_engine, upgrade
+from jobs.database import MIGRATIONS, check_revision, head_revision, is_wal_safe, make_engine, upgrade
 from jobs.errors import ConfigurationError
 from jobs.settings import load_settings
 from jobs.tables import metadata
@@ -31,6 +32,10 @@ def test_the_migrations_make_exactly_the_models(engine):
         warnings.filterwarnings("ignore", message="Skipped unsupported reflection of expression-based index")
         context = MigrationContext.configure(connection, opts={"include_object": _but_the_expression_index})
         assert compare_metadata(context, metadata) == []
+
+
+def test_the_newest_migration_is_known_without_alembic():
+    assert head_revision() == ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def test_indexes_with_expressions_are_there(engine):

@@ -352,7 +352,7 @@ class Dice:
 
 def test_the_queue_holds_its_invariants_in_any_order(engine, settings):
     service = DocumentQueueService(engine, settings, Dice())
-    run(service, engine, settings, examples=int(os.environ.get("MACHINE_EXAMPLES", "50")))
+    run(service, engine, settings, examples=int(os.environ.get("MACHINE_EXAMPLES", "30")))
 
 
 def test_the_machine_bites_when_the_fence_is_gone(engine, settings):

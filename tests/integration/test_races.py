@@ -141,6 +141,11 @@ def begin_sweep(_scene, service):
     return service.begin_sweep("duty", 60.0)
 
 
+def enter_model(scene, service):
+    service.enter_stage(scene.lease, "model", 1)
+    return "entered"
+
+
 def enter_model_first(scene, service):
     service.enter_stage(scene.leases[0], "model", 1)
     return "entered"
@@ -266,6 +271,9 @@ RACES = {
     "enter_stage meets enter_stage": Race(
         enter_model_first, enter_model_second, two_running,
         then(Throttled, status="in_progress"), then("entered", status="in_progress"), bites="slots",
+    ),
+    "rescue meets enter_stage": Race(
+        rescue, enter_model, silent, then(LeaseLost, "returned", **CRASHED), then("entered", **HELD)
     ),
     # The running attempt against who takes it back.
     "renew meets mark_suspects": Race(

@@ -16,18 +16,17 @@ import sqlalchemy as sa
 KILLED = 137
 
 
-def run_in_child(work: Callable[[], None]) -> int:
+def run_in_child(work: Callable[[], int | None]) -> int:
     """Run a function in a forked process.
 
     Returns:
-        0 when it returned, :data:`KILLED` when it died at its commit, 70 when it raised.
+        What it returned, 0 for ``None``; :data:`KILLED` when it died at its commit, 70 when it raised.
     """
     pid = os.fork()
     if pid == 0:
         code = 70
         try:
-            work()
-            code = 0
+            code = work() or 0
         except BaseException:  # noqa: BLE001  # nothing may go on in a copy of the test
             traceback.print_exc()
         finally:
