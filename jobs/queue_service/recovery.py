@@ -231,7 +231,14 @@ class Recovery(Attempts):
             )
             landed = connection.execute(
                 sa.update(sweeps)
-                .where(sweeps.c.name == name, sweeps.c.swept_at <= self._clock.after(-interval_seconds))
+                .where(
+                    sweeps.c.name == name,
+                    sa.or_(
+                        sweeps.c.swept_at <= self._clock.after(-interval_seconds),
+                        # Written by a clock that has been put back since.
+                        sweeps.c.swept_at > self._clock.after(max(interval_seconds, 1.0)),
+                    ),
+                )
                 .values(swept_at=now)
             )
             return landed.rowcount == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ from jobs.ids import new_id
 from jobs.model import Artifact, Completed, Crashed, Failed, Released, Snoozed, Status
 from jobs.queries import Queries
 from jobs.queue_service import DocumentQueueService
-from jobs.tables import attempts, events, queue_items, results
+from jobs.tables import attempts, events, queue_items, results, sweeps
 from tests.support.items import add_document, expire_lease, make_due, raw_item
 
 
@@ -545,6 +546,14 @@ def test_a_periodic_turn_is_given_once_per_interval(service):
     assert service.begin_sweep("sweep", 60) is False
     assert service.begin_sweep("another", 60) is True
     assert service.begin_sweep("sweep", 0) is True
+
+
+def test_a_clock_that_was_put_back_does_not_stop_the_sweep(engine, service):
+    service.begin_sweep("sweep", 60)
+    with engine.begin() as connection:
+        connection.execute(sa.update(sweeps).values(swept_at=service.now() + timedelta(hours=1)))
+    assert service.begin_sweep("sweep", 60) is True
+    assert service.begin_sweep("sweep", 60) is False
 
 
 def test_workers_are_known_until_they_go(service, queries, lease):
