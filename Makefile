@@ -22,7 +22,7 @@ run: $(VENV)/installed ## Run everything here; prints an address with a sign-in 
 
 test: $(VENV)/installed-dev ## Run all tests, with real servers and a real browser
 	@CHROMIUM="$$(sh tests/support/find_chromium.sh $(BIN)/python)" || exit 1; export CHROMIUM; \
-	exec $(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+	exec $(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 check: $(VENV)/installed-dev ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
