@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from jobs import accounts, database
 from jobs.model import Failed, Lease, QueueItem
 from jobs.queue_service import DocumentQueueService
+from jobs.queue_service.base import BY_ID
 from jobs.settings import Settings
 from jobs.tables import attempts, events, queue_items, slots
 from tests.support.items import add_document, expire_lease, make_due, raw_item
@@ -234,8 +235,8 @@ def take_guards_away(engine: sa.Engine) -> None:
         is_locking = isinstance(clause, sa.Select) and (
             clause._for_update_arg is not None or engine.dialect.name == "sqlite"
         )
-        # What is read through a named index is a look at the line, no guard.
-        is_locking = is_locking and not clause._hints
+        # What is read through an index of its own is a look at the line, no guard.
+        is_locking = is_locking and not set(clause._hints.values()) - {BY_ID}
         if (is_update or is_locking) and len(clause._where_criteria) > 1:
             clause = clause._generate()
             clause._where_criteria = clause._where_criteria[:1]
