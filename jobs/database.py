@@ -36,6 +36,15 @@ from jobs.tables import UtcDateTime
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
+# Lost connections, rollbacks for others' sake, locks, the server's system; a full disk, too many connections,
+# and a server that stops or starts. Sources: PostgreSQL, appendix A; SQLite, "Result and Error Codes".
+_PASSING_CLASSES = frozenset({"08", "40", "55", "58"})
+_PASSING_STATES = frozenset({"53100", "53300", "57P01", "57P02", "57P03", "57P05"})
+_PASSING_SQLITE = (
+    "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_READONLY",
+    "SQLITE_PROTOCOL",
+)  # fmt: skip
+
 # The lock that serialises concurrent upgrades on PostgreSQL; any constant of our own will do.
 _UPGRADE_LOCK = 0x646F_6371
 
@@ -252,6 +261,19 @@ def boot_id() -> str:
         if answer.returncode == 0:
             return answer.stdout.strip()[:40]
     return "unknown"
+
+
+def is_passing(error: sa.exc.OperationalError) -> bool:
+    """Tell whether it is the database's own trouble, which passes, whatever was asked of it.
+
+    Not so: a statement that took too long or was too large, which it may be every time.
+    """
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
+    name = getattr(error.orig, "sqlite_errorname", None)
+    # Without any code the connection was lost.
+    return name is None or name.startswith(_PASSING_SQLITE)
 
 
 def upgrade(settings: Settings) -> None:

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 import structlog
 
 from jobs.blobs import BlobStore
+from jobs.database import is_passing
 from jobs.errors import Cancelled, LeaseLost, Permanent, ProcessingError, Throttled, Transient
 from jobs.ids import new_id
 from jobs.model import (
@@ -232,7 +233,14 @@ class Runner:
                 permanent=False,
                 traceback=traceback.format_exc(),
             )
-        except sa.exc.OperationalError as error:
+        except Exception as error:  # noqa: BLE001  # the one broad handler: an unknown error is a failed attempt
+            if not isinstance(error, sa.exc.OperationalError) or not is_passing(error):
+                return Failed(
+                    code="internal",
+                    message="Something went wrong inside the service. An operator can see the details.",
+                    permanent=False,
+                    traceback=traceback.format_exc(),
+                )
             # The database's trouble, not the document's.
             log.warning(
                 "database_away", item_id=lease.item.id, attempt=lease.attempt, error=str(error.orig)[:300]
@@ -241,13 +249,6 @@ class Runner:
                 _DATABASE_AWAY_SECONDS * random.uniform(1.0, 1.5),  # noqa: S311  # no secret
                 "The database could not be used for a moment.",
                 code="database_away",
-            )
-        except Exception:  # noqa: BLE001  # the one broad handler: an unknown error is a failed attempt
-            return Failed(
-                code="internal",
-                message="Something went wrong inside the service. An operator can see the details.",
-                permanent=False,
-                traceback=traceback.format_exc(),
             )
         return Completed()
 

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
@@ -159,6 +160,13 @@ def test_a_database_that_is_away_in_the_middle_costs_no_attempt(runner, stages, 
     assert ended.error_code == "database_away"
     assert "server is gone" not in ended.error_message
     assert (ended.due_at - queries.now()).total_seconds() > 3
+
+
+def test_a_statement_that_fails_every_time_is_a_failure(runner, stages, item):
+    too_long = sa.exc.OperationalError("INSERT", {}, psycopg.errors.QueryCanceled("statement timeout"))
+    stages["extract"].script = [too_long]
+    ended = runner.run(item.id)
+    assert (ended.status, ended.error_code, ended.failures) == (Status.PENDING, "internal", 1)
 
 
 def too_long_asleep(_stage_input):
