@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos bench-depth fix clean
+.PHONY: help run test check chaos bench bench-depth fix clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -33,6 +33,9 @@ check: $(VENV)/installed-dev ## Check format, lint, types and the direction of i
 chaos: $(VENV)/installed-dev ## Kill, stop and flush everything for an hour; writes docs/chaos.md (ARGS=--help)
 	@exec $(BIN)/python -m tests.chaos.run $(or $(ARGS),--write docs/chaos.md)
 
+bench: $(VENV)/installed-dev ## Compare with other queues for Python, each in its own environment (ARGS=--help)
+	@exec $(BIN)/python -m benchmarks.queues.run $(ARGS)
+
 bench-depth: $(VENV)/installed-dev ## Compare a queue of two million items with an empty one (ARGS="--database sqlite")
 	@exec $(BIN)/python -m benchmarks.depth $(ARGS)
 
@@ -41,7 +44,7 @@ fix: $(VENV)/installed-dev ## Repair format and what the linter can
 	$(BIN)/ruff format .
 
 clean: ## Remove what was installed and built, never the data
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

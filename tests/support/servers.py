@@ -139,10 +139,19 @@ class ValkeyServer(_Server):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class PostgresServer(_Server):
-    """A PostgreSQL server on a private socket; run as another user when the tests run as root."""
+_QUICK = ("fsync=off", "full_page_writes=off", "shared_buffers=32MB")
+_DURABLE = ("shared_buffers=128MB",)
 
-    def __init__(self) -> None:
+
+class PostgresServer(_Server):
+    """A PostgreSQL server on a private socket; run as another user when the tests run as root.
+
+    Args:
+        durable: with fsync and a cache of its usual size, for benchmarks; tests need neither.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._options = _DURABLE if durable else _QUICK
         self.folder = Path(tempfile.mkdtemp(prefix="dq-p-"))
         self.data = self.folder / "data"
         self._user = _unprivileged_user()
@@ -161,10 +170,7 @@ class PostgresServer(_Server):
         if not self.data.exists():
             self._run("initdb", "-D", str(self.data), "-U", "postgres", "--auth=trust", "-E", "UTF8", "-N")
         command = [str(self._programs / "postgres"), "-D", str(self.data), "-k", str(self.folder)]
-        for option in (
-            "listen_addresses=", "fsync=off", "full_page_writes=off", "max_connections=60",
-            "shared_buffers=32MB", "log_min_messages=fatal",
-        ):  # fmt: skip
+        for option in ("listen_addresses=", "max_connections=60", "log_min_messages=fatal", *self._options):
             command += ["-c", option]
         with (self.folder / "log").open("ab") as log:
             self.process = start_tied(
