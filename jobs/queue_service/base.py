@@ -171,6 +171,7 @@ class QueueBase:
                 lease_expires_at=None,
                 lease_boot=None,
                 suspect_at=None,
+                started_at=None,
                 updated_at=now,
             )
             .returning(*ITEM_COLUMNS)

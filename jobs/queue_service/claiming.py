@@ -21,7 +21,7 @@ LINE = (queue_items.c.priority.desc(), queue_items.c.turn, queue_items.c.id)
 
 # High goes before low, strictly; this share of the claims takes whoever waits longest, so that low priority
 # is not starved.
-_SHARE_OF_THE_LONGEST_WAITING = 0.1
+SHARE_OF_THE_LONGEST_WAITING = 0.1
 # How far down the line a claim looks for an owner who has not enough running, before it asks by owner.
 _LOOK_AHEAD = 200
 _MOST_TRIES = 50
@@ -70,7 +70,7 @@ class Claiming(QueueBase):
         """
         if preferred is not None:
             self._put_in_line(preferred)
-        longest_waiting = self._rng.random() < _SHARE_OF_THE_LONGEST_WAITING
+        longest_waiting = self._rng.random() < SHARE_OF_THE_LONGEST_WAITING
         busy = self._busy_owners()
         for _ in range(_MOST_TRIES):
             lease_id = secrets.token_hex(16)
@@ -158,6 +158,7 @@ class Claiming(QueueBase):
                 lease_expires_at=self._clock.steady + self._settings.lease_seconds,
                 lease_boot=self._clock.boot,
                 suspect_at=None,
+                started_at=now,
                 updated_at=now,
             )
             .returning(*ITEM_COLUMNS)
