@@ -21,7 +21,7 @@ from jobs.errors import LeaseLost
 from jobs.heartbeat import Keeper
 from jobs.model import Completed, Lease, Outcome, QueueItem, Status
 from jobs.queue_service import DocumentQueueService
-from jobs.runner import Runner, peak_memory_bytes
+from jobs.runner import Runner
 from jobs.settings import Settings
 
 log = structlog.get_logger()
@@ -113,7 +113,6 @@ class BatchRunner:
     ) -> None:
         self._runner = runner
         self._service = service
-        self._settings = settings
         self._worker = worker
         self._supervisor = supervisor
         self._ring = ring
@@ -218,7 +217,7 @@ class BatchRunner:
                 self._runner.log_lost(lease, seconds)
 
     def _settle_group(self, leases: list[Lease]) -> set[str]:
-        peak = peak_memory_bytes()
+        peak = self._runner.memory.so_far()
         for wait in _SETTLE_AGAIN_SECONDS:
             try:
                 with self._keeper.writing:
@@ -239,7 +238,7 @@ class BatchRunner:
         return {str(item_id) for item_id in completed}
 
     def _begins(self, lease: Lease) -> None:
-        self._supervisor.begins(lease, self._settings.policy(lease.item.operation).timeout_seconds)
+        self._supervisor.begins(lease, self._service.policy(lease.item.operation).timeout_seconds)
 
     def _settle(self, lease: Lease, outcome: Outcome, began: float) -> None:
         self._settle_finished()

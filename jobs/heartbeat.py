@@ -162,7 +162,7 @@ class Heartbeat:
 
     def begin(self) -> None:
         """Let the time of the attempt run."""
-        limit = self.keeper.settings.policy(self.lease.item.operation).timeout_seconds
+        limit = self.keeper.service.policy(self.lease.item.operation).timeout_seconds
         self._out_of_time_at = time.monotonic() + limit
 
     def enter(self, stage: str) -> None:

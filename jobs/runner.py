@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import resource
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -39,6 +37,7 @@ from jobs.model import (
     Status,
 )
 from jobs.operations import OPERATIONS, Stage, StageInput, cache_key, make_stages, resource_of
+from jobs.peak_memory import PeakMemory
 from jobs.queries import Queries
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings
@@ -99,6 +98,9 @@ class Runner:
         time_limit: makes a context that raises one of these after so many seconds, for one attempt. Without
             it the limit is kept where work reports progress and where a stage begins.
         stages: the stages by name; those of the settings when ``None``.
+
+    Attributes:
+        memory: what the attempt that began last has taken.
     """
 
     def __init__(
@@ -119,6 +121,9 @@ class Runner:
         self._queries = Queries(engine)
         self._blobs = BlobStore(settings.data_dir)
         self._stages = stages or make_stages(settings)
+        self.memory = PeakMemory()
+        # Bound once: it is used for every item, however short.
+        self._log = log.bind(worker=worker)
 
     def run(self, item_id: str) -> QueueItem | None:
         """Claim an item and work it off.
@@ -198,11 +203,10 @@ class Runner:
         self, lease: Lease, outcome: Outcome, seconds: float, item: QueueItem | None = None
     ) -> None:
         """Log how an attempt ended; without ``item`` it is completed."""
-        log.info(
+        self._log.info(
             "attempt",
             item_id=lease.item.id,
             attempt=lease.attempt,
-            worker=self._worker,
             operation=lease.item.operation,
             outcome=type(outcome).__name__.lower(),
             status=Status.COMPLETED.value if item is None else item.status.value,
@@ -222,7 +226,10 @@ class Runner:
 
     def outcome_of(self, lease: Lease, heartbeat: Heartbeat) -> Outcome:
         """Run the stages and turn whatever happens into an outcome."""
-        limit = self._settings.policy(lease.item.operation).timeout_seconds
+        operation = OPERATIONS[lease.item.operation]
+        if not operation.stages:
+            return Completed()
+        limit = self._service.policy(operation.name).timeout_seconds
         try:
             with self._time_limit(limit):
                 self._run_stages(lease, heartbeat)
@@ -265,8 +272,7 @@ class Runner:
     def _run_stages(self, lease: Lease, heartbeat: Heartbeat) -> None:
         item = lease.item
         operation = OPERATIONS[item.operation]
-        if not operation.stages:
-            return
+        self.memory.begin()
         document = self._queries.document(item.document_id, owner=None)
         done: dict[str, Artifact] = {}
         for name in operation.stages:
@@ -324,7 +330,7 @@ class Runner:
 
     def settle(self, lease: Lease, outcome: Outcome) -> QueueItem:
         """Settle; after a lost connection ask again, which changes nothing if it had landed."""
-        peak = peak_memory_bytes()
+        peak = self.memory.so_far()
         for wait in (0.2, 1.0, 3.0):
             try:
                 return self._service.settle(lease, outcome, peak_memory_bytes=peak)
@@ -332,15 +338,6 @@ class Runner:
                 log.warning("settle_retried", item_id=lease.item.id, attempt=lease.attempt)
                 time.sleep(wait)
         return self._service.settle(lease, outcome, peak_memory_bytes=peak)
-
-
-def peak_memory_bytes() -> int:
-    """Return the most memory that this process, or one of its children that ended, has had."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    own, children = (
-        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return max(own, children) * unit
 
 
 def _failed(error: ProcessingError) -> Failed:

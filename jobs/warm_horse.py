@@ -68,13 +68,18 @@ class WarmHorse:
     def run(self) -> None:
         """Answer bells until the worker lets go, or it is time for another horse."""
         self._warm_up()
-        for _ in self._link.rings():
-            self._begun += self._batches.drain(self._queue)
-            if self._settings.max_running_per_owner:
-                self._ring(self._service.due_to_announce(self._queue, 1))
-            self._link.say(IDLE)
-            if self._is_worn_out():
-                return
+        try:
+            for _ in self._link.rings():
+                self._batches.drain(self._queue)
+                if self._settings.max_running_per_owner:
+                    self._ring(self._service.due_to_announce(self._queue, 1))
+                self._link.say(IDLE)
+                if self._is_worn_out():
+                    return
+        finally:
+            self._batches.close()
+            self._delivery.connection.close()
+            self._engine.dispose()
 
     def _warm_up(self) -> None:
         """Open what the first item would wait for; if the database is away, that one will tell."""
@@ -123,6 +128,7 @@ class WarmHorse:
 
     def begins(self, lease: Lease, seconds: int) -> None:
         """Write down what runs."""
+        self._begun += 1
         self._link.begins(lease.item.id, seconds)
 
     def ends(self) -> None:

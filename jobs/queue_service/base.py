@@ -91,6 +91,10 @@ class QueueBase:
         self._clock = Clock(engine.dialect.name)
         self._rng = rng or random.SystemRandom()
 
+    def policy(self, operation: str) -> RetryPolicy:
+        """Return the limits of an operation."""
+        return self._policies[operation]
+
     def now(self) -> datetime:
         """Return the database's time."""
         with reading(self._engine) as connection:

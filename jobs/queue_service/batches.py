@@ -48,7 +48,7 @@ class Batches(Attempts):
     def claim_many(self, queue: str, worker: str, most: int) -> list[Lease]:
         """Take the leases of the best items of a queue's line, in one statement.
 
-        With a limit for each owner, or for one item, it is the claim of a single one.
+        With a limit for each owner it is the claim of a single one.
 
         Args:
             queue: the queue's name.
@@ -59,7 +59,7 @@ class Batches(Attempts):
             The leases, best first. Of several none counts as started until :meth:`Attempts.renew` says so:
             what its worker did not come to goes back uncounted, however the worker ends.
         """
-        if most == 1 or self._settings.max_running_per_owner:
+        if self._settings.max_running_per_owner:
             lease = self.claim_next(queue, worker)
             return [] if lease is None else [lease]
         longest_waiting = self._rng.random() < SHARE_OF_THE_LONGEST_WAITING
@@ -209,6 +209,7 @@ class Batches(Attempts):
                 lease_expires_at=self._clock.steady + self._settings.lease_seconds,
                 lease_boot=self._clock.boot,
                 suspect_at=None,
+                started_at=now if most == 1 else None,
                 updated_at=now,
             )
         )
