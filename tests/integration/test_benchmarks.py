@@ -38,3 +38,10 @@ def test_the_comparison_writes_its_table_and_its_plot(tmp_path):
     labels = {element.text for element in plot.iter("{http://www.w3.org/2000/svg}text")}
     assert {"Document Queue Service", "bare loop, one at a time"} <= labels
     assert "benchmarks-queues.svg" in text
+
+
+def test_growth_writes_its_table(tmp_path):
+    page = tmp_path / "benchmarks.md"
+    run("benchmarks.growth", "--quick", "--database", "sqlite", "--write", str(page))
+    (row,) = [line for line in page.read_text().split("\n") if line.startswith("| 1,000")]
+    assert row.startswith("| 1,000 | 1.00 | ")
