@@ -63,6 +63,8 @@ def drain(peer: Peer, workload: str, count: int, postgres: PostgresServer) -> Dr
         stage.call("fill", "noop" if peer.own_rows else workload, str(count))
         stage.rest()
         has_rows = peer.own_rows or workload == "row"
+        if has_rows and (left := stage.count_left()) != count:
+            raise RuntimeError(f"{peer.name}: {left} of {count} rows are pending before anybody works.")
         with stage.working():
             if not peer.stamps:
                 return _watch_rows(stage, count)

@@ -27,8 +27,8 @@ _MEANING = """\
 - **enqueue/s, bulk/s**: from one process, with nobody working: single calls, and batches of 500 where
   there is such a call. Ours are of documents that were accepted before.
 - **supervised**: a job that kills its process is noticed, and its neighbours go on. **durable**: what a
-  killed worker had in hand is run again. Both are what each one's source and documents say, not measured
-  here.
+  killed worker had in hand is run again ("as failed": it is kept as a failed job). Both are what each one's
+  source and documents say; they are not measured here.
 
 A job's first line writes the time of the machine's one clock into shared memory, which costs nothing that
 could be seen here. Servers are asked about progress only once all jobs have begun; ours without a stage
