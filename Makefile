@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos bench bench-depth fix clean
+.PHONY: help run test check chaos bench bench-depth bench-growth fix clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -38,6 +38,9 @@ bench: $(VENV)/installed-dev ## Compare with other queues for Python, each in it
 
 bench-depth: $(VENV)/installed-dev ## Compare a queue of two million items with an empty one (ARGS="--database sqlite")
 	@exec $(BIN)/python -m benchmarks.depth $(ARGS)
+
+bench-growth: $(VENV)/installed-dev ## Show what a job costs with more workers and on longer queues (ARGS=--quick)
+	@exec $(BIN)/python -m benchmarks.growth $(ARGS)
 
 fix: $(VENV)/installed-dev ## Repair format and what the linter can
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,36 @@
+"""How much processor time a tree of processes has used, from the system's table of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(roots: Collection[int]) -> float:
+    """Return the processor seconds of some processes and all their descendants, dead ones included.
+
+    A process's own time and that of its children that ended and were waited for stand in its line, so nothing
+    counts twice. Each line is exact to about two hundredths of a second.
+
+    Args:
+        roots: the ids of processes that live.
+
+    Source: proc(5), ``/proc/[pid]/stat``, fields 4 and 14 to 17.
+    """
+    table: dict[int, tuple[int, int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            # It may end while it is being looked at.
+            with contextlib.suppress(OSError):
+                # The second field is the name in brackets, and may itself hold brackets and spaces.
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                table[int(entry.name)] = (int(fields[1]), sum(map(int, fields[11:15])))
+    ticks, found = 0, {pid for pid in roots if pid in table}
+    while found:
+        ticks += sum(table[pid][1] for pid in found)
+        found = {pid for pid, (parent, _) in table.items() if parent in found}
+    return ticks / _TICKS_PER_SECOND
