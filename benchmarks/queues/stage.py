@@ -18,6 +18,7 @@ import psycopg
 
 from benchmarks.queues import environments
 from benchmarks.queues.peers import Peer
+from jobs.parent_death import start_tied
 from tests.support.servers import PostgresServer, ValkeyServer
 
 PROGRAMS = Path(__file__).with_name("programs")
@@ -112,9 +113,9 @@ class Stage:
         """Keep the peer's workers running."""
         with (self.folder / "workers.log").open("ab") as log:
             processes = [
-                subprocess.Popen(
-                    self._command(words), env=self.environ, cwd=PROGRAMS, start_new_session=True,
-                    stdout=log, stderr=log,
+                start_tied(
+                    self._command(words), signal.SIGKILL, env=self.environ, cwd=PROGRAMS,
+                    start_new_session=True, stdout=log, stderr=log,
                 )
                 for words in self.peer.workers
             ]  # fmt: skip
