@@ -200,18 +200,7 @@ class Batches(Attempts):
         claim = (
             sa.update(queue_items)
             .where(among, queue_items.c.status == Status.PENDING)
-            .values(
-                status=Status.IN_PROGRESS,
-                attempt=queue_items.c.attempt + 1,
-                deferred=False,
-                worker=worker,
-                lease_id=lease_id,
-                lease_expires_at=self._clock.steady + self._settings.lease_seconds,
-                lease_boot=self._clock.boot,
-                suspect_at=None,
-                started_at=now if most == 1 else None,
-                updated_at=now,
-            )
+            .values(**self._claim_values(worker, lease_id), started_at=now if most == 1 else None)
         )
         begun: dict[str, Any] = {
             "lease_id": lease_id, "worker": worker, "host": socket.gethostname(), "pid": os.getpid(),

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -149,18 +150,7 @@ class Claiming(QueueBase):
                 queue_items.c.cancel_requested_at.is_(None),
                 self._running(queue_items.c.queue),
             )
-            .values(
-                status=Status.IN_PROGRESS,
-                attempt=queue_items.c.attempt + 1,
-                deferred=False,
-                worker=worker,
-                lease_id=lease_id,
-                lease_expires_at=self._clock.steady + self._settings.lease_seconds,
-                lease_boot=self._clock.boot,
-                suspect_at=None,
-                started_at=now,
-                updated_at=now,
-            )
+            .values(**self._claim_values(worker, lease_id), started_at=now)
             .returning(*ITEM_COLUMNS)
         ).one_or_none()
         if row is None:
@@ -182,6 +172,20 @@ class Claiming(QueueBase):
         )
         self._append(connection, item, "started", {"worker": worker}, lease_id=lease_id)
         return Lease(item=item, attempt=item.attempt, lease_id=lease_id, worker=worker)
+
+    def _claim_values(self, worker: str, lease_id: str) -> dict[str, Any]:
+        """Return what a claim writes into an item."""
+        return {
+            "status": Status.IN_PROGRESS,
+            "attempt": queue_items.c.attempt + 1,
+            "deferred": False,
+            "worker": worker,
+            "lease_id": lease_id,
+            "lease_expires_at": self._clock.steady + self._settings.lease_seconds,
+            "lease_boot": self._clock.boot,
+            "suspect_at": None,
+            "updated_at": self._clock.now,
+        }
 
     def _claimed_after_all(self, lease_id: str, error: sa.exc.OperationalError) -> Lease:
         """Return the lease whose commit landed although its answer was lost; raise the error otherwise."""
