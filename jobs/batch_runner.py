@@ -177,6 +177,7 @@ class BatchRunner:
             outcome = self._runner.outcome_of(lease, heartbeat)
         except LeaseLost:
             self._lost(lease, began)
+            self._supervisor.ends()
             return
         finally:
             self._pace.note(time.monotonic() - began)

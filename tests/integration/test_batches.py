@@ -184,6 +184,7 @@ class Watching:
         self.stopping = self.pausing = False
         self.share = share
         self.batches, self.began, self.over = [], [], []
+        self.running = None
 
     def claimed(self, leases):
         self.batches.append(len(leases))
@@ -191,9 +192,10 @@ class Watching:
     def begins(self, lease, seconds):
         assert seconds > 0
         self.began.append(lease.item.id)
+        self.running = lease.item.id
 
     def ends(self):
-        pass
+        self.running = None
 
     def settled(self, leases):
         self.over += [lease.item.id for lease in leases]
@@ -293,6 +295,22 @@ def test_one_that_fails_or_is_lost_does_not_touch_its_neighbours(engine, service
     assert counted(engine, long_line[25])[2] == 1
     others = set(long_line) - {long_line[9], long_line[25]}
     assert {counted(engine, item_id)[0::3] for item_id in others} == {("completed", 0)}
+
+
+def test_nothing_is_said_to_run_any_more_when_the_last_attempt_lost_its_lease(
+    engine, settings, service, batch_runner
+):
+    item = service.enqueue(add_document(engine, settings))
+
+    def lose(lease, heartbeat):
+        service.pause_queue("documents", "ann", "so that it is not taken again")
+        service.report_horse_death("w", "taken for dead", running=lease.item.id)
+        heartbeat.enter("extract")
+
+    watching = Watching()
+    batch_runner(watching, {item.id: lose}).drain("documents")
+    assert watching.began == watching.over == [item.id]
+    assert watching.running is None
 
 
 def test_a_batch_follows_what_items_took_of_late():
