@@ -12,7 +12,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from benchmarks.cpu_time import cpu_seconds
 from benchmarks.page import describe_machine, replace_section
 from jobs import database
 from jobs.delivery import Delivery, web_connection
+from jobs.parent_death import start_tied
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings, load_settings
 from tests.support.depth import fill
@@ -242,8 +242,8 @@ def _working(environ: dict[str, str], folder: Path) -> Iterator[int]:
     stamps = folder / "stamps"
     stamps.write_bytes(bytes(24))
     with (folder / "log").open("ab") as log:
-        pool = subprocess.Popen(
-            [sys.executable, str(PROGRAMS / "ours_program.py"), "pool"],
+        pool = start_tied(
+            [sys.executable, str(PROGRAMS / "ours_program.py"), "pool"], signal.SIGKILL,
             env={
                 **os.environ, **environ, "BENCH_STAGES": "0", "BENCH_WORKLOAD": "row",
                 "BENCH_STAMPS": str(stamps), "BENCH_DSN": "",

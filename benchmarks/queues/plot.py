@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 _WIDTH = 860
-_LABEL_WIDTH = 270
+_LABEL_WIDTH = 285
 _RIGHT = 80
 _ROW_HEIGHT = 26
 _BAR_HEIGHT = 16
