@@ -126,7 +126,8 @@ class Stage:
             env=self.environ, cwd=PROGRAMS, check=False, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(f"{self.peer.name}: {' '.join(words)}: {done.stderr[-_TAIL_CHARACTERS:]}")
+            said = done.stderr[-_TAIL_CHARACTERS:]
+            raise RuntimeError(f"{self.peer.name}: {' '.join(words)}: exit {done.returncode}: {said}")
         return done.stdout
 
     def rest(self) -> None:
