@@ -1,4 +1,4 @@
-"""How much processor time a tree of processes has used, from the system's table of processes."""
+"""How much processor time a tree of processes has used, and everything, from the system's own tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from collections.abc import Collection
 from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def busy_seconds() -> float:
+    """Return the processor seconds of everything on this machine, since it was started.
+
+    Source: proc(5), ``/proc/stat``: user, nice, system, irq and softirq.
+    """
+    with Path("/proc/stat").open() as file:
+        user, nice, system, _idle, _iowait, irq, softirq = map(int, file.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / _TICKS_PER_SECOND
 
 
 def cpu_seconds(roots: Collection[int]) -> float:

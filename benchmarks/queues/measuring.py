@@ -8,8 +8,7 @@ import time
 from dataclasses import dataclass
 
 from benchmarks.queues.peers import Peer
-from benchmarks.queues.stage import Stage, prepared
-from tests.support.servers import PostgresServer
+from benchmarks.queues.stage import Stage, Surroundings, prepared
 
 _SLOWEST_SECONDS = 120.0
 _LOOK_SECONDS = 0.05
@@ -45,7 +44,7 @@ class Latency:
     median_of_call: float
 
 
-def drain(peer: Peer, workload: str, count: int, postgres: PostgresServer) -> Drain:
+def drain(peer: Peer, workload: str, count: int, surroundings: Surroundings) -> Drain:
     """Queue everything, start the workers, and time them from the first job's start to the last one's end.
 
     Without durable rows the last start stands for the last end.
@@ -54,12 +53,12 @@ def drain(peer: Peer, workload: str, count: int, postgres: PostgresServer) -> Dr
         peer: who works.
         workload: ``"noop"`` or ``"row"``.
         count: how many jobs.
-        postgres: a running server.
+        surroundings: where.
 
     Raises:
         RuntimeError: it did not come to an end.
     """
-    with prepared(peer, workload, count, postgres) as stage:
+    with prepared(peer, workload, count, surroundings) as stage:
         stage.call("fill", "noop" if peer.own_rows else workload, str(count))
         stage.rest()
         has_rows = peer.own_rows or workload == "row"
@@ -75,20 +74,20 @@ def drain(peer: Peer, workload: str, count: int, postgres: PostgresServer) -> Dr
             return Drain(count - 1, (last - first) / 1e9)
 
 
-def measure_latency(peer: Peer, count: int, warm_up: int, postgres: PostgresServer) -> Latency:
+def measure_latency(peer: Peer, count: int, warm_up: int, surroundings: Surroundings) -> Latency:
     """Send one job after the other to idle workers.
 
     Args:
         peer: who works.
         count: how many jobs count.
         warm_up: how many are sent before them.
-        postgres: a running server.
+        surroundings: where.
 
     Raises:
         RuntimeError: some jobs never began.
     """
     total = warm_up + count
-    with prepared(peer, "latency", total, postgres) as stage:
+    with prepared(peer, "latency", total, surroundings) as stage:
         with stage.working():
             stage.call("latency", str(total))
         stamps = [stage.stamps.of(number) for number in range(warm_up + 1, total + 1)]
@@ -102,19 +101,19 @@ def measure_latency(peer: Peer, count: int, warm_up: int, postgres: PostgresServ
     return Latency(statistics.median(waits), percentile(waits, 99), statistics.median(calls))
 
 
-def measure_enqueueing(peer: Peer, command: str, count: int, postgres: PostgresServer) -> float:
+def measure_enqueueing(peer: Peer, command: str, count: int, surroundings: Surroundings) -> float:
     """Queue jobs that nobody works on.
 
     Args:
         peer: what is queued with.
         command: ``"single"`` or ``"bulk"``.
         count: how many jobs.
-        postgres: a running server.
+        surroundings: where.
 
     Returns:
         Jobs per second.
     """
-    with prepared(peer, "noop", count, postgres) as stage:
+    with prepared(peer, "noop", count, surroundings) as stage:
         return float(stage.call(command, str(count)))
 
 

@@ -42,22 +42,19 @@ make bench ARGS="--quick"                                  # does it work? only 
 
 
 def make_text(
-    results: Sequence[Result], servers: str, *, machine: str, repetitions: int, minutes: float
+    results: Sequence[Result], conditions: str, *, machine: str, repetitions: int, minutes: float
 ) -> str:
     """Write the section.
 
     Args:
         results: one for each peer.
-        servers: which servers they ran on.
+        conditions: which servers they ran on, and what else ran.
         machine: what it was measured on.
         repetitions: of how many the medians are.
         minutes: how long it took.
     """
     times = "once" if repetitions == 1 else f"{repetitions} times in turns; the figures are medians"
-    measured = (
-        f"Measured {times}; it took {minutes:.0f} minutes. {machine} {servers}; PostgreSQL with fsync and "
-        "synchronous_commit on, Valkey with appendfsync everysec."
-    )
+    measured = f"Measured {times}; it took {minutes:.0f} minutes. {machine} {conditions}."
     versions = sorted({environments.version(result.peer) for result in results} - {""})
     if versions:
         measured += f" {', '.join(versions)}; `benchmarks/queues/requirements` has all packages."

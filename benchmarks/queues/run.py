@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sqlite3
+import statistics
 import sys
 import time
 from dataclasses import dataclass, field
@@ -18,7 +19,10 @@ from benchmarks.page import describe_machine, replace_section
 from benchmarks.queues import environments, report
 from benchmarks.queues.measuring import Drain, drain, measure_enqueueing, measure_latency
 from benchmarks.queues.peers import BARE, OURS, PEERS, Peer
+from benchmarks.queues.stage import Surroundings
 from benchmarks.queues.table import Figures, Result, summarise
+from jobs.database import make_engine
+from jobs.settings import load_settings
 from tests.support.servers import PostgresServer, ValkeyServer
 
 # A drain that ended sooner says little, and is made again with so many jobs that it takes about so long.
@@ -73,10 +77,10 @@ def main() -> int:
         peers = [peer for peer in PEERS if peer.name in asked.only]
     plan = _QUICK if asked.quick else Plan(asked.repetitions)
     began = time.monotonic()
-    results, servers = measure_all(peers, plan)
+    results, conditions = measure_all(peers, plan)
     minutes = (time.monotonic() - began) / 60
     text = report.make_text(
-        results, servers, machine=describe_machine(), repetitions=plan.repetitions, minutes=minutes
+        results, conditions, machine=describe_machine(), repetitions=plan.repetitions, minutes=minutes
     )
     print(text)
     if asked.write is not None:
@@ -89,7 +93,7 @@ def measure_all(peers: list[Peer], plan: Plan) -> tuple[list[Result], str]:
     """Measure peers in turns.
 
     Returns:
-        A result for each, and which servers they ran on.
+        A result for each, and in words which servers they ran on, and what else ran.
     """
     figures = {peer.name: Figures() for peer in peers}
     for peer in peers:
@@ -98,39 +102,40 @@ def measure_all(peers: list[Peer], plan: Plan) -> tuple[list[Result], str]:
         except environments.NotHere as error:
             figures[peer.name].missing = str(error)
     with PostgresServer(durable=True) as postgres:
+        surroundings = Surroundings(postgres)
         for repetition in range(plan.repetitions):
             for peer in peers:
                 found = figures[peer.name]
                 if not found.missing:
-                    _measure(peer, plan, postgres, found)
+                    _measure(peer, plan, surroundings, found)
                     print(f"{repetition + 1}: {peer.name}: {_last(found)}", file=sys.stderr, flush=True)
-        servers = _name_servers(postgres)
-    return [summarise(peer, figures[peer.name]) for peer in peers], servers
+        conditions = f"{_name_servers(postgres)}; {_tell_of_others(surroundings.others)}"
+    return [summarise(peer, figures[peer.name]) for peer in peers], conditions
 
 
-def _measure(peer: Peer, plan: Plan, postgres: PostgresServer, figures: Figures) -> None:
+def _measure(peer: Peer, plan: Plan, surroundings: Surroundings, figures: Figures) -> None:
     """Measure everything of a peer once; a failure is written down, and the others go on."""
     try:
         if peer.noop_jobs:
-            figures.noop.append(_drain(peer, "noop", plan, postgres))
+            figures.noop.append(_drain(peer, "noop", plan, surroundings))
         if peer.row_jobs:
-            figures.row.append(_drain(peer, "row", plan, postgres))
+            figures.row.append(_drain(peer, "row", plan, surroundings))
         if peer.latency:
-            figures.latency.append(measure_latency(peer, plan.latency_jobs, plan.warm_up, postgres))
+            figures.latency.append(measure_latency(peer, plan.latency_jobs, plan.warm_up, surroundings))
         if peer.singles:
-            single = measure_enqueueing(peer, "single", plan.scaled(peer.singles), postgres)
+            single = measure_enqueueing(peer, "single", plan.scaled(peer.singles), surroundings)
             figures.single.append(single)
         if peer.bulks and peer.singles:
-            figures.bulk.append(measure_enqueueing(peer, "bulk", plan.scaled(peer.bulks), postgres))
+            figures.bulk.append(measure_enqueueing(peer, "bulk", plan.scaled(peer.bulks), surroundings))
     except RuntimeError as error:
         print(f"{peer.name}: {error}", file=sys.stderr)
         figures.missing = "a measurement failed"
 
 
-def _drain(peer: Peer, workload: str, plan: Plan, postgres: PostgresServer) -> float:
-    drained = drain(peer, workload, plan.jobs(peer, workload), postgres)
+def _drain(peer: Peer, workload: str, plan: Plan, surroundings: Surroundings) -> float:
+    drained = drain(peer, workload, plan.jobs(peer, workload), surroundings)
     while plan.grow(peer, workload, drained):
-        drained = drain(peer, workload, plan.jobs(peer, workload), postgres)
+        drained = drain(peer, workload, plan.jobs(peer, workload), surroundings)
     return drained.rate
 
 
@@ -150,7 +155,26 @@ def _name_servers(postgres: PostgresServer) -> str:
     with ValkeyServer() as valkey, valkey.client() as client:
         about = client.info("server")
     redis = about.get("valkey_version") or about.get("redis_version")
-    return f"PostgreSQL {number // 10_000}.{number % 10_000}, Valkey {redis}, SQLite {sqlite3.sqlite_version}"
+    return (
+        f"PostgreSQL {number // 10_000}.{number % 10_000} with fsync and synchronous_commit on, "
+        f"Valkey {redis} with appendfsync everysec, SQLite {_sqlite_version()} (ours), "
+        f"{sqlite3.sqlite_version} (others)"
+    )
+
+
+def _sqlite_version() -> str:
+    engine = make_engine(load_settings({"DATABASE_URL": "sqlite:///:memory:"}))
+    with engine.connect() as connection:
+        return str(connection.exec_driver_sql("SELECT sqlite_version()").scalar_one())
+
+
+def _tell_of_others(shares: list[float]) -> str:
+    if not shares:
+        return "it is not known what else ran"
+    return (
+        f"other processes took {statistics.median(shares):.0%} of the processors meanwhile (median), "
+        f"{max(shares):.0%} at worst"
+    )
 
 
 def _parse() -> argparse.Namespace:

@@ -9,13 +9,15 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 
+from benchmarks.cpu_time import busy_seconds, cpu_seconds
 from benchmarks.queues import environments
 from benchmarks.queues.peers import Peer
 from jobs.parent_death import start_tied
@@ -57,6 +59,32 @@ class Stamps:
 
 
 @dataclass
+class Surroundings:
+    """What all measurements share.
+
+    Attributes:
+        postgres: a running server.
+        others: for each measurement with workers, the share of the processors that processes took which have
+            nothing to do with it.
+    """
+
+    postgres: PostgresServer
+    others: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def noting_others(self) -> Iterator[None]:
+        """Note what others do meanwhile."""
+        if not Path("/proc/stat").exists():
+            yield
+            return
+        before = (time.monotonic(), busy_seconds() - cpu_seconds([os.getpid()]))
+        yield
+        after = (time.monotonic(), busy_seconds() - cpu_seconds([os.getpid()]))
+        share = (after[1] - before[1]) / (after[0] - before[0]) / (os.cpu_count() or 1)
+        self.others.append(max(0.0, share))
+
+
+@dataclass
 class Stage:
     """One peer, ready for one measurement."""
 
@@ -65,7 +93,7 @@ class Stage:
     folder: Path
     environ: dict[str, str]
     redis_url: str
-    postgres: PostgresServer
+    surroundings: Surroundings
     database: str
     _asking: psycopg.Connection | sqlite3.Connection | None = None
 
@@ -83,7 +111,7 @@ class Stage:
 
     def _connect(self) -> psycopg.Connection | sqlite3.Connection:
         if self.database:
-            return self.postgres.connect(self.database)
+            return self.surroundings.postgres.connect(self.database)
         path = self.folder / "docqueue.db" if self.peer.own_rows else Path(self.environ["BENCH_SQLITE"])
         return sqlite3.connect(path, timeout=30, isolation_level=None)
 
@@ -98,13 +126,14 @@ class Stage:
             env=self.environ, cwd=PROGRAMS, check=False, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(f"{self.peer.name}: {' '.join(words)}: {done.stderr[-_TAIL_CHARACTERS:]}")
+            said = done.stderr[-_TAIL_CHARACTERS:]
+            raise RuntimeError(f"{self.peer.name}: {' '.join(words)}: exit {done.returncode}: {said}")
         return done.stdout
 
     def rest(self) -> None:
         """Let the database do now what it would otherwise do in the middle."""
         if self.database:
-            with self.postgres.connect(self.database) as connection:
+            with self.surroundings.postgres.connect(self.database) as connection:
                 connection.execute("VACUUM ANALYZE")
                 connection.execute("CHECKPOINT")
 
@@ -120,7 +149,8 @@ class Stage:
                 for words in self.peer.workers
             ]  # fmt: skip
         try:
-            yield
+            with self.surroundings.noting_others():
+                yield
         finally:
             for process in processes:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -136,15 +166,16 @@ class Stage:
 
 
 @contextmanager
-def prepared(peer: Peer, workload: str, count: int, postgres: PostgresServer) -> Iterator[Stage]:
+def prepared(peer: Peer, workload: str, count: int, surroundings: Surroundings) -> Iterator[Stage]:
     """Prepare everything for one measurement, and take it away afterwards.
 
     Args:
         peer: who is measured.
         workload: ``"noop"``, ``"row"`` or ``"latency"``.
         count: how many jobs there will be at most.
-        postgres: a running server.
+        surroundings: where.
     """
+    postgres = surroundings.postgres
     folder = Path(tempfile.mkdtemp(prefix="dq-b-"))
     memory = Path("/dev/shm")  # pages of a file on a disk would be written back amid the measurement
     stamps = Path(tempfile.mkstemp(prefix="dq-b-", dir=memory if memory.is_dir() else None)[1])
@@ -170,7 +201,7 @@ def prepared(peer: Peer, workload: str, count: int, postgres: PostgresServer) ->
             }
             if not name:
                 environ["BENCH_SQLITE"] = str(folder / "bench.db")
-            stage = Stage(peer, Stamps(stamps, count), folder, environ, valkey.url, postgres, name)
+            stage = Stage(peer, Stamps(stamps, count), folder, environ, valkey.url, surroundings, name)
             _make_tables(stage)
             try:
                 yield stage
@@ -188,7 +219,7 @@ def _make_tables(stage: Stage) -> None:
         if stage.peer.environment:
             stage.call("install")
     elif stage.database:
-        with stage.postgres.connect(stage.database) as connection:
+        with stage.surroundings.postgres.connect(stage.database) as connection:
             connection.execute(_TABLE)
             connection.execute(_INDEX)
     else:
