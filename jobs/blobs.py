@@ -57,8 +57,8 @@ class Spool:
             require_free_bytes(folder, min_free_bytes)
             self.path, self._file = _make_temporary(folder)
         except FileNotFoundError:
-            require_free_bytes(folder.parent, min_free_bytes)
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            require_free_bytes(folder, min_free_bytes)
             self.path, self._file = _make_temporary(folder)
         self.size = 0
         self.too_large = False

@@ -49,6 +49,7 @@ class GroupCommit(Generic[T, R]):
         after: called with the results of a group once it is committed, before its members go on; the next
             group is written meanwhile. It must not raise.
         shared: errors that are nobody's own: every member of the group gets them, and none is tried again.
+        lanes: how many groups may be written at the same time.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class GroupCommit(Generic[T, R]):
         write: Callable[[Sequence[T]], Sequence[R]],
         after: Callable[[Sequence[R]], object],
         shared: tuple[type[BaseException], ...],
+        lanes: int = 1,
     ) -> None:
         self._write = write
         self._after = after
         self._shared = shared
         self._lock = threading.Lock()
-        self._led = False
+        self._free_lanes = lanes
         self._waiting: deque[_Ticket[T, R]] = deque()
 
     def submit(self, wanted: T) -> R:
@@ -75,8 +77,10 @@ class GroupCommit(Generic[T, R]):
         """
         ticket: _Ticket[T, R] = _Ticket(wanted)
         with self._lock:
-            leads, self._led = not self._led, True
-            if not leads:
+            leads = self._free_lanes > 0
+            if leads:
+                self._free_lanes -= 1
+            else:
                 self._waiting.append(ticket)
         if not leads:
             ticket.woken.wait()
@@ -102,7 +106,7 @@ class GroupCommit(Generic[T, R]):
         """Let the first of those who came meanwhile lead the next group."""
         with self._lock:
             following = self._waiting.popleft() if self._waiting else None
-            self._led = following is not None
+            self._free_lanes += following is None
         if following is not None:
             following.woken.set()
 

@@ -41,6 +41,10 @@ _INSERT_DOCUMENTS = {
     "postgresql": sa.insert(documents).values(created_at=Clock("postgresql").now).returning(*documents.c),
 }
 
+# How many transactions of uploads at once: SQLite has one writer; while one waits for PostgreSQL to answer,
+# another has something to do.
+_LANES = {"sqlite": 1, "postgresql": 2}
+
 log = structlog.get_logger()
 
 
@@ -81,7 +85,12 @@ class Intake:
         self._service = service
         self._delivery = delivery
         self._clock = Clock(engine.dialect.name)
-        self._commits = GroupCommit(self._write_together, self._announce_taken, (sa.exc.OperationalError,))
+        self._commits = GroupCommit(
+            self._write_together,
+            self._announce_taken,
+            (sa.exc.OperationalError,),
+            _LANES[engine.dialect.name],
+        )
         self.keys = IdempotencyKeys(engine, settings)
 
     def new_spool(self) -> Spool:

@@ -92,6 +92,18 @@ def test_what_is_nobodys_own_is_everybodys_and_not_tried_again():
     assert writer.told == [[0], []]
 
 
+def test_another_lane_is_free_while_one_is_busy():
+    writer = Writer()
+    writer.commits = GroupCommit(writer.write, writer.told.append, (Shared,), lanes=2)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(writer.commits.submit, 0)
+        assert writer.begun.wait(30)
+        assert writer.commits.submit(1) == 10
+        writer.go.set()
+        assert first.result(30) == 0
+    assert writer.groups == [[0], [1]]
+
+
 def test_after_an_error_the_next_is_written():
     writer = Writer()
     writer.go.set()
