@@ -243,13 +243,19 @@ def run_engine(files: list[Made]) -> Pace:
 
 
 def engine_loop(folder: Path, number: int) -> None:
-    """Read every second file of a folder, in a process of its own."""
+    """Read files of a folder until none is left, in a process of its own; others take theirs beside it."""
     settings = Settings()
     limits = Limits(wall_seconds=590, cpu_seconds=590, memory_bytes=settings.extract_memory_bytes)
     began, pages, failed = time.monotonic(), 0, 0
-    for path in sorted(folder.iterdir())[number::PROCESSES]:
+    mine = folder / f"taken-{number}"
+    mine.mkdir()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
         try:
-            found = extraction.extract(path, filename=path.name.partition("-")[2], limits=limits)
+            taken = path.rename(mine / path.name)
+        except FileNotFoundError:
+            continue
+        try:
+            found = extraction.extract(taken, filename=path.name.partition("-")[2], limits=limits)
             pages += found.page_count or 1
         except DocQueueError:
             failed += 1
