@@ -13,6 +13,7 @@ from multipart import MultipartSegment, ParserLimitReached, PushMultipartParser
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
+from werkzeug.http import parse_options_header
 
 _READ_BYTES = 64 * 1024
 _LONGEST_HEADER = 16 * 1024
@@ -20,6 +21,7 @@ _LONGEST_HEADER = 16 * 1024
 _CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "iso-8859-1"})
 
 Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
+_Pieces = Generator[bytes | bytearray, None, None]
 _Events = Generator[MultipartSegment | bytes | bytearray | None, None, None]
 
 
@@ -69,38 +71,48 @@ class StreamingFormParser(FormDataParser):
         for segment in events:
             if not isinstance(segment, MultipartSegment):
                 raise TypeError(f"a part begins with {type(segment).__name__}")
-            name = segment.name or ""
-            if segment.filename is None:
-                form.append((name, self._field(events, segment.charset or "")))
+            # Werkzeug's reading knows ``filename*``, in which older clients send names that are not ASCII.
+            said = parse_options_header(segment["Content-Disposition"])[1]
+            name, filename = said.get("name", ""), said.get("filename")
+            content = _content(events, b"--" + boundary.encode("ascii"))
+            if filename is None:
+                form.append((name, self._field(content, segment.charset or "")))
             else:
-                files.append((name, self._file(events, segment, content_length)))
+                container = self.stream_factory(
+                    total_content_length=content_length,
+                    content_type=segment.content_type,
+                    filename=filename,
+                )
+                for piece in content:
+                    container.write(piece)
+                container.seek(0)
+                files.append(
+                    (name, FileStorage(container, filename, name, headers=Headers(segment.headerlist)))
+                )
         return form, files
 
-    def _field(self, events: _Events, charset: str) -> str:
+    def _field(self, content: _Pieces, charset: str) -> str:
         found = bytearray()
-        for piece in _content(events):
+        for piece in content:
             found += piece
             if self.max_form_memory_size is not None and len(found) > self.max_form_memory_size:
                 raise RequestEntityTooLarge
         return found.decode(charset.lower() if charset.lower() in _CHARSETS else "utf-8", "replace")
 
-    def _file(self, events: _Events, segment: MultipartSegment, content_length: int | None) -> FileStorage:
-        container = self.stream_factory(
-            total_content_length=content_length,
-            content_type=segment.content_type,
-            filename=segment.filename,
-        )
-        for piece in _content(events):
-            container.write(piece)
-        container.seek(0)
-        return FileStorage(container, segment.filename, segment.name, headers=Headers(segment.headerlist))
 
+def _content(events: _Events, mark: bytes) -> _Pieces:
+    """Yield a part's pieces, up to the event that ends it.
 
-def _content(events: _Events) -> Generator[bytes | bytearray, None, None]:
-    """Yield a part's pieces, up to the event that ends it."""
+    Raises:
+        ValueError: the part has no content at all, not even an empty one, and would swallow the next.
+    """
+    first = True
     for event in events:
         if event is None:
             return
         if isinstance(event, MultipartSegment):
             raise TypeError("a part begins within another")
+        if first and event.startswith(mark):
+            raise ValueError("an empty line must follow a part's headers, even when nothing follows that")
+        first = False
         yield event

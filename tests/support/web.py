@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 import threading
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from urllib3 import encode_multipart_formdata
 from werkzeug.serving import make_server
 
 from jobs import accounts
@@ -112,9 +112,11 @@ def program(app, key_headers):
 
 
 def upload(client, *files: tuple[str, bytes], path="/api/v1/documents", **fields):
-    """Post files as a form does."""
-    parts = [(io.BytesIO(content), name) for name, content in files]
-    return client.post(path, data={"file": parts, **fields}, content_type="multipart/form-data")
+    """Post files as a browser does; Werkzeug's test client leaves the line out that begins an empty part."""
+    parts = [(name, str(value)) for name, value in fields.items()]
+    parts += [("file", (name, content)) for name, content in files]
+    body, content_type = encode_multipart_formdata(parts)
+    return client.post(path, data=body, content_type=content_type)
 
 
 def uploaded(client, name="note.txt", content=b"The meeting is on Monday at nine.") -> dict:

@@ -106,11 +106,12 @@ def test_a_file_arrives_as_it_was_sent(content, sizes):
         b"--b-1\r\nContent-Disposition: form-data; name=a",
         b"--b-1\r\nX: y\r\n\r\nno disposition\r\n--b-1--\r\n",
         b"--b-1\r\nContent-Disposition: form-data; name=\xff\r\n\r\nx\r\n--b-1--\r\n",
+        b"--b-1\r\nContent-Disposition: form-data; name=a\r\n\r\n--b-1\r\nX: y\r\n\r\nx\r\n--b-1--\r\n",
         b"--b-1\nContent-Disposition: form-data; name=a\n\nx\n--b-1--\n",
     ],
 )
 def test_what_is_no_form_is_refused(body):
-    with pytest.raises(ValueError, match=r"multipart|Missing|decode|Invalid line break"):
+    with pytest.raises(ValueError, match=r"multipart|must follow|Missing|decode|Invalid line break"):
         read(StreamingFormParser, body)
 
 
