@@ -55,7 +55,7 @@ class Patience:
 
     @property
     def server_options(self) -> str:
-        """The limits that the server is told, as libpq's ``options``.
+        """The limits that the server is told, as libpq's ``options``, and that instants are wanted in UTC.
 
         The last three let it notice a client that is gone without a word.
         """
@@ -67,7 +67,7 @@ class Patience:
             "tcp_keepalives_interval": 10,
             "tcp_keepalives_count": 3,
         }
-        return " ".join(f"-c {name}={value}" for name, value in limits.items())
+        return " ".join(f"-c {name}={value}" for name, value in limits.items()) + " -c timezone=UTC"
 
 
 WORKING = Patience()

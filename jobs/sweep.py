@@ -73,6 +73,7 @@ def run(settings: Settings, engine: sa.Engine, delivery: Delivery, *, force: boo
     statistics.worked = BulkOperations(engine, settings, service).work(_BULK_SECONDS)
     statistics.announced = announce_due(service, delivery, settings)
     service.fold_counts()
+    service.forget_claims()
     if service.begin_sweep("forget_workers", 3600.0):
         service.forget_workers()
     if service.begin_sweep("prune", _PRUNE_EVERY_SECONDS):

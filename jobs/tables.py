@@ -6,10 +6,13 @@ Instants are UTC. Lease times are seconds on the database's own steady clock, no
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -46,21 +49,52 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class IdList(TypeDecorator[list[str]]):
+    """Ids in one value: an array on PostgreSQL, a JSON array on SQLite, each as its column has it."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        """Choose by database."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.ARRAY(sa.Uuid(as_uuid=False)))
+        return dialect.type_descriptor(sa.Text())
+
+    def process_bind_param(self, value: list[str] | None, dialect: Dialect) -> Any:
+        """Spell ids as SQLite keeps them, without dashes."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return json.dumps([one.replace("-", "") for one in value])
+
+
 Id = sa.Uuid(as_uuid=False)
 # SQLite numbers rows by itself only for a column declared INTEGER.
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Json = sa.JSON()
 
 STATUSES = "'pending', 'in_progress', 'completed', 'failed', 'cancelled'"
-OPEN = sa.text("status IN ('pending', 'in_progress')")
-WAITING = "status = 'pending' AND NOT deferred"
-# What people are shown of a row, by what is stored: the twin of jobs.states.label, for indexes and lists.
-STORED_LABEL = (
-    "(CASE status WHEN 'pending' THEN CASE WHEN NOT deferred THEN 'waiting' "
+# Where a row is kept in the indexes. A claim moves no row to another segment, and no index names what a claim
+# writes: PostgreSQL then updates the row alone (a HOT update), and indexes when the item ends or is put off.
+# What runs is found by `claims`. Otherwise the twin of jobs.states.label, by what is stored.
+SEGMENT = (
+    "CASE WHEN status IN ('pending', 'in_progress') THEN CASE WHEN NOT deferred THEN 'open' "
     "WHEN failures + crashes > 0 THEN 'retrying' ELSE 'scheduled' END "
-    "WHEN 'failed' THEN CASE WHEN error_code = 'quarantined' THEN 'quarantined' ELSE 'failed' END "
-    "ELSE status END)"
+    "WHEN status = 'failed' AND error_code = 'quarantined' THEN 'quarantined' ELSE status END"
 )
+# The segments of what is stored as a status; those of 'pending' hold what runs besides.
+SEGMENTS_OF = {
+    "pending": ("open", "scheduled", "retrying"),
+    "in_progress": ("open",),
+    "completed": ("completed",),
+    "failed": ("failed", "quarantined"),
+    "cancelled": ("cancelled",),
+}
+SEGMENTS = ("open", "scheduled", "retrying", "completed", "failed", "quarantined", "cancelled")
+ENDED_SEGMENTS = ("completed", "failed", "quarantined", "cancelled")
+OPEN = "segment IN ('open', 'scheduled', 'retrying')"
+IN_LINE = "segment = 'open'"
+DEFERRED = "deferred"
 
 
 def _partial(name: str, where: str, *columns: str | sa.TextClause) -> sa.Index:
@@ -188,42 +222,47 @@ queue_items = sa.Table(
     sa.CheckConstraint("attempt >= 0 AND failures >= 0 AND crashes >= 0", name="counts"),
     sa.CheckConstraint("failures + crashes <= attempt", name="failures"),
     sa.CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
+    sa.Column("segment", sa.String(12), sa.Computed(SEGMENT)),
     sa.Index(
         "uq_queue_items_open", "document_id", "operation", unique=True,
-        sqlite_where=OPEN, postgresql_where=OPEN,
+        sqlite_where=sa.text(OPEN), postgresql_where=sa.text(OPEN),
     ),
-    _partial("ix_queue_items_line", WAITING, "queue", sa.text("priority DESC"), "turn", "id"),
-    _partial("ix_queue_items_oldest", WAITING, "queue", "due_at", "id"),
-    _partial("ix_queue_items_deferred", "status = 'pending' AND deferred", "due_at", "id"),
-    _partial(
-        "ix_queue_items_turns", "status = 'pending'",
-        "queue", "owner_id", sa.text("priority DESC"), "turn", "id",
-    ),
-    _partial("ix_queue_items_leases", "status = 'in_progress'", "lease_expires_at"),
-    _partial("ix_queue_items_ended", "finished_at IS NOT NULL", "status", "finished_at", "id"),
-    # Lists by label; an owner's hold owned rows only, as SQLite would skip from owner to owner otherwise.
-    sa.Index("ix_queue_items_newest", sa.text(STORED_LABEL), "superseded", "created_at", "id"),
+    _partial("ix_queue_items_line", IN_LINE, "queue", sa.text("priority DESC"), "turn", "id"),
+    _partial("ix_queue_items_oldest", IN_LINE, "queue", "due_at", "id"),
+    _partial("ix_queue_items_deferred", DEFERRED, "due_at", "id"),
+    _partial("ix_queue_items_turns", OPEN, "queue", "owner_id", sa.text("priority DESC"), "turn", "id"),
+    _partial("ix_queue_items_ended", "finished_at IS NOT NULL", "segment", "finished_at", "id"),
+    # Lists by segment; an owner's hold owned rows only, as SQLite would skip from owner to owner otherwise.
+    sa.Index("ix_queue_items_newest", "segment", "superseded", "created_at", "id"),
     _partial(
         "ix_queue_items_newest_of_owner", "owner_id IS NOT NULL",
-        "owner_id", sa.text(STORED_LABEL), "superseded", "created_at", "id",
+        "owner_id", "segment", "superseded", "created_at", "id",
     ),
-    _partial("ix_queue_items_soonest", "deferred", sa.text(STORED_LABEL), "superseded", "due_at", "id"),
+    _partial("ix_queue_items_soonest", DEFERRED, "segment", "superseded", "due_at", "id"),
     _partial(
         "ix_queue_items_soonest_of_owner", "owner_id IS NOT NULL AND deferred",
-        "owner_id", sa.text(STORED_LABEL), "superseded", "due_at", "id",
-    ),
-    _partial(
-        "ix_queue_items_of_owner", "owner_id IS NOT NULL", "owner_id", "status", "created_at", "id"
+        "owner_id", "segment", "superseded", "due_at", "id",
     ),
     sa.Index(None, "document_id", "created_at"),
-    sa.Index(None, "status", "created_at", "id"),
     sa.Index(None, "created_at", "id"),
 )  # fmt: skip
+
+# What was claimed together, while any of it runs: the only way to what runs, as no index names what a claim
+# writes. Each claim has drawn its lease_id anew. The last settlement deletes the row, or the sweep.
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("lease_id", sa.String(32), primary_key=True),
+    sa.Column("worker", sa.String(120), nullable=False),
+    sa.Column("item_ids", IdList, nullable=False),
+    sa.Column("claimed_at", UtcDateTime, nullable=False),
+)
 
 attempts = sa.Table(
     "attempts",
     metadata,
-    sa.Column("item_id", Id, sa.ForeignKey("queue_items.id", ondelete="CASCADE"), primary_key=True),
+    # No foreign key: it would lock the item once more for every attempt. Who deletes items deletes them.
+    sa.Column("item_id", Id, primary_key=True),
     sa.Column("attempt", sa.Integer(), primary_key=True),
     sa.Column("lease_id", sa.String(32), nullable=False),
     sa.Column("worker", sa.String(120), nullable=False),
@@ -237,13 +276,9 @@ attempts = sa.Table(
     sa.Column("error_message", sa.Text()),
     sa.Column("traceback", sa.Text()),
     sa.Column("peak_memory_bytes", sa.BigInteger()),
+    # No index but the key: the end of an attempt then writes its row alone.
     sa.CheckConstraint("(ended_at IS NULL) = (outcome IS NULL)", name="ended"),
-    sa.Index(
-        "uq_attempts_open", "item_id", unique=True,
-        sqlite_where=sa.text("ended_at IS NULL"), postgresql_where=sa.text("ended_at IS NULL"),
-    ),
-    sa.Index(None, "ended_at"),
-)  # fmt: skip
+)
 
 artifacts = sa.Table(
     "artifacts",

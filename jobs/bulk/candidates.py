@@ -8,7 +8,7 @@ what the filter names  the index that is walked
 =====================  ===========================================================================
 ``ids``                the primary key
 an owner               ``ix_documents_owner_id_created_at_id``, then ``ix_queue_items_document_id_created_at``
-anything else          ``ix_queue_items_status_created_at_id``, once for each state, merged
+anything else          ``ix_queue_items_newest``, once for each part of each state, merged
 =====================  ===========================================================================
 """
 
@@ -23,10 +23,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobs.bulk.request import COUNT_CAP, STATUSES_OF, BulkFilter, BulkKind
+from jobs.claims import is_running, looked_up
 from jobs.database import Clock
 from jobs.ids import parse_id
 from jobs.model import JSON, OPEN_STATUSES, Label, Status
-from jobs.tables import Id, UtcDateTime, documents, queue_items
+from jobs.tables import SEGMENTS_OF, Id, UtcDateTime, documents, queue_items
 
 # Where few rows match, so many of them are looked at for each that may.
 _LOOKED_AT = 10
@@ -210,19 +211,13 @@ class Candidates:
         looked_at: int | None,
     ) -> sa.Subquery:
         order = (queue_items.c.created_at, queue_items.c.id)
-        within = [queue_items.c.created_at < _end(wanted)]
+        within: list[sa.ColumnElement[bool]] = [queue_items.c.created_at < _end(wanted)]
         if wanted.filter.created_after is not None:
             within.append(queue_items.c.created_at >= wanted.filter.created_after)
         if after is not None:
             within.append(sa.tuple_(*order) > _literals(after))
         parts = [
-            sa.select(
-                sa.select(*_seen(queue_items))
-                .where(queue_items.c.status == status, *within)
-                .order_by(*order)
-                .limit(limit)
-                .subquery(f"of_{status}")
-            )
+            sa.select(self._of_status(status, within, limit).subquery(f"of_{status}"))
             for status, limit in limits.items()
         ]
         if not parts:
@@ -233,6 +228,31 @@ class Candidates:
         if looked_at is not None:
             walked = walked.order_by(merged.c.created_at, merged.c.id).limit(looked_at)
         return walked.subquery("walked")
+
+    def _of_status(
+        self, status: Status, within: Sequence[sa.ColumnElement[bool]], limit: int
+    ) -> sa.Select[Any]:
+        """Select the oldest items of a state: each part of it is in order in an index; few run."""
+        order = (queue_items.c.created_at, queue_items.c.id)
+        chosen = sa.select(*_seen(queue_items)).where(*within)
+        if status is Status.IN_PROGRESS:
+            running = chosen.where(is_running(self._clock.dialect)).order_by(*order).limit(limit)
+            return looked_up(running)
+        of_status = (queue_items.c.status == status,) if status is Status.PENDING else ()
+        parts = [
+            sa.select(
+                chosen.where(
+                    queue_items.c.segment == sa.literal_column(f"'{segment}'"), superseded, *of_status
+                )
+                .order_by(*order)
+                .limit(limit)
+                .subquery(f"{segment}_{number}")
+            )
+            for segment in SEGMENTS_OF[status]
+            for number, superseded in enumerate((~queue_items.c.superseded, queue_items.c.superseded))
+        ]
+        merged = sa.union_all(*parts).subquery(f"parts_of_{status}")
+        return sa.select(merged).order_by(merged.c.created_at, merged.c.id).limit(limit)
 
     def _documents_of(
         self, wanted: Wanted, after: tuple[datetime, str] | None, looked_at: int

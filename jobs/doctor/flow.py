@@ -6,6 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from jobs.claims import is_running, looked_up
 from jobs.database import reading
 from jobs.doctor.report import Finding, Level, Subject, times
 from jobs.model import JSON, Status
@@ -30,15 +31,26 @@ def check_leases(subject: Subject) -> Finding:
         ),
     )
     running = queue_items.c.status == Status.IN_PROGRESS
-    statement = sa.select(sa.func.count(), sa.func.sum(sa.case((late, 1), else_=0))).where(running)
-    oldest = sa.select(sa.func.min(attempts.c.started_at)).where(attempts.c.ended_at.is_(None))
-    with reading(subject.engine) as connection:
-        count, overdue = connection.execute(statement).one()
+    unclaimed = sa.and_(running, ~is_running(clock.dialect))
+    statement = sa.select(
+        sa.func.count(),
+        sa.func.sum(sa.case((late, 1), else_=0)),
+        sa.func.sum(sa.case((unclaimed, 1), else_=0)),
+    ).where(running)
+    oldest = looked_up(
+        sa.select(sa.func.min(attempts.c.started_at))
+        .select_from(queue_items.join(attempts, attempts.c.item_id == queue_items.c.id))
+        .where(is_running(clock.dialect), attempts.c.attempt == queue_items.c.attempt)
+    )
+    # What runs is looked for in every row, not by the claims, which are to be examined.
+    with reading(subject.engine, statement_seconds=600.0) as connection:
+        count, overdue, lost = connection.execute(statement).one()
         since = connection.execute(oldest).scalar()
         age = 0.0 if since is None else (clock.read(connection) - since).total_seconds()
     figures: dict[str, JSON] = {
         "running": count,
         "overdue": int(overdue or 0),
+        "without_claim": int(lost or 0),
         "oldest_attempt_seconds": round(age, 1),
     }
     if overdue:
@@ -48,6 +60,16 @@ def check_leases(subject: Subject) -> Finding:
             f"{times(overdue, 'lease')} ran out more than a heartbeat and two sweeps ago and "
             f"{'was' if overdue == 1 else 'were'} not taken back.",
             "Nobody sweeps. Start scheduler.py, or look into its log.",
+            figures,
+        )
+    if lost:
+        return Finding(
+            "leases",
+            Level.FAIL,
+            f"{times(lost, 'job')} in progress {'is' if lost == 1 else 'are'} not among the claims: no sweep "
+            "takes them back.",
+            "Somebody changed rows by hand, or a worker of an older version works on. Set their status to "
+            "'pending', with worker, lease_id, lease_expires_at, lease_boot and started_at empty.",
             figures,
         )
     message = "Nothing runs." if not count else f"{times(count, 'job')} in progress; every lease is in time."

@@ -95,7 +95,8 @@ def check_attempts(subject: Subject) -> Finding:
         .select_from(attempts.join(queue_items, queue_items.c.id == attempts.c.item_id))
         .where(attempts.c.ended_at.is_(None), ~running)
     )
-    with reading(subject.engine) as connection:
+    # No index knows what runs, nor which attempt is open: this reads every row, as the ledger does.
+    with reading(subject.engine, statement_seconds=600.0) as connection:
         statement = sa.select(without.scalar_subquery(), abandoned.scalar_subquery())
         lacking, loose = connection.execute(statement).one()
     figures: dict[str, JSON] = {"running_without_attempt": lacking, "open_attempts_of_others": loose}

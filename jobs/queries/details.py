@@ -7,10 +7,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from jobs.claims import is_running, looked_up
 from jobs.database import reading
 from jobs.errors import DocumentNotFound, ItemNotFound
 from jobs.ids import parse_id
-from jobs.model import Artifact, Attempt, Document, Event, QueueItem, Status, UserId
+from jobs.model import Artifact, Attempt, Document, Event, QueueItem, UserId
 from jobs.paging import newest_first
 from jobs.queries.base import Reads, owned
 from jobs.rows import ITEM_COLUMNS, to_artifact, to_attempt, to_document, to_event, to_item
@@ -206,11 +207,15 @@ class Details(Reads):
         held = (
             sa.select(*ITEM_COLUMNS, documents.c.filename)
             .join(documents, documents.c.id == queue_items.c.document_id)
-            .where(queue_items.c.status == Status.IN_PROGRESS)
+            .where(is_running(self._clock.dialect))
         )
         with reading(self._engine) as connection:
             now = self._clock.read(connection)
-            items = {row.worker: (to_item(row), row.filename) for row in connection.execute(held)}
+            items: dict[str | None, tuple[QueueItem, str]] = {}
+            for row in connection.execute(looked_up(held)):
+                # Of a batch it is the item that has begun.
+                if row.started_at is not None or row.worker not in items:
+                    items[row.worker] = (to_item(row), row.filename)
             found = connection.execute(statement).all()
         return [
             WorkerRow(

@@ -9,35 +9,38 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from jobs.claims import is_running, looked_up
 from jobs.model import Label, Status
 from jobs.paging import Order, newest_first, soonest_first
 from jobs.queries.base import Scope
-from jobs.tables import STORED_LABEL, documents, queue_items
+from jobs.tables import documents, queue_items
 
+PENDING = sa.literal_column(f"'{Status.PENDING.value}'", sa.String())
 COUNTED_TO = 1_000
 """Rows are counted up to here; one more stands for all that follow."""
 
-# As the indexes ix_queue_items_newest and ix_queue_items_soonest have it; a partial or an expression's index
-# serves only the same text, so that nothing of it is a parameter.
-_stored_label = sa.literal_column(STORED_LABEL, sa.String())
 _DUE_LATER = frozenset({Label.SCHEDULED, Label.RETRYING})
 
 
-def shown_as(label: Label, mine: Scope) -> tuple[sa.ColumnElement[bool], ...]:
+def shown_as(label: Label, mine: Scope, dialect: str) -> tuple[sa.ColumnElement[bool], ...]:
     """Return the conditions that leave documents' newest items of one label.
 
     Args:
         label: the label.
         mine: whose items.
+        dialect: of the database.
     """
-    stored = Status.IN_PROGRESS.value if label is Label.RUNNING else label.value
+    if label is Label.RUNNING:
+        return (*mine.where, is_running(dialect), ~queue_items.c.superseded)
+    if label is Label.WAITING:
+        return (*mine.where, *in_segment("open"), ~queue_items.c.superseded, queue_items.c.status == PENDING)
     later = (queue_items.c.deferred,) if label in _DUE_LATER else ()
-    return (
-        *mine.where,
-        _stored_label == sa.literal_column(f"'{stored}'", sa.String()),
-        ~queue_items.c.superseded,
-        *later,
-    )
+    return (*mine.where, *in_segment(label.value), ~queue_items.c.superseded, *later)
+
+
+def in_segment(name: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition that leaves one segment, as the indexes have it: nothing in it is a parameter."""
+    return (queue_items.c.segment == sa.literal_column(f"'{name}'", sa.String()),)
 
 
 def list_order(label: Label, mine: Scope) -> Order:
@@ -46,12 +49,13 @@ def list_order(label: Label, mine: Scope) -> Order:
     return order(queue_items, mine.within)
 
 
-def counts(documents_of: Scope, items_of: Scope) -> sa.Select[*tuple[int, ...]]:
+def counts(documents_of: Scope, items_of: Scope, dialect: str) -> sa.Select[*tuple[int, ...]]:
     """Return the statement that counts documents, each label up to :data:`COUNTED_TO` + 1.
 
     Args:
         documents_of: whose documents.
         items_of: whose items; the same owner's.
+        dialect: of the database.
 
     Returns:
         Selects one row: ``all``, then a column for each label.
@@ -61,7 +65,8 @@ def counts(documents_of: Scope, items_of: Scope) -> sa.Select[*tuple[int, ...]]:
     parts = {"all": sa.select(documents.c.id).where(*documents_of.where).order_by(*order)}
     for label in Label:
         order = list_order(label, items_of).by()
-        parts[label.value] = sa.select(queue_items.c.id).where(*shown_as(label, items_of)).order_by(*order)
+        part = sa.select(queue_items.c.id).where(*shown_as(label, items_of, dialect)).order_by(*order)
+        parts[label.value] = looked_up(part) if label is Label.RUNNING else part
     return sa.select(
         *(
             sa.select(sa.func.count())

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from jobs.claims import is_running, looked_up
 from jobs.database import reading
 from jobs.ids import parse_id
 from jobs.model import Document, Label, QueueItem, Status, UserId
@@ -21,7 +22,7 @@ from jobs.paging import Order, Page, make_cursor, newest_first
 from jobs.queries import labels
 from jobs.queries.base import Reads, Scope, scope
 from jobs.rows import ITEM_COLUMNS, to_document, to_item
-from jobs.tables import artifacts, documents, queue_items, results
+from jobs.tables import SEGMENTS, SEGMENTS_OF, artifacts, documents, queue_items, results
 
 SEARCHED_AT_ONCE = 10_000
 _HASH_DIGITS = 64
@@ -56,11 +57,13 @@ class _Source:
         table: ``documents`` or ``queue_items``.
         order: the list's order, which the indexes have as well.
         branches: conditions, each served by one range of an index; the list is what they all leave, merged.
+        by_id: the conditions name the rows' ids instead, of which there are few.
     """
 
     table: sa.Table
     order: Order
     branches: tuple[_Conditions, ...]
+    by_id: bool = False
 
     @property
     def document_id(self) -> sa.ColumnElement[str]:
@@ -82,6 +85,8 @@ class _Source:
             .limit(most)
             for branch in self.branches
         ]
+        if self.by_id:
+            parts = [looked_up(part) for part in parts]
         if len(parts) == 1:
             return parts[0]
         merged = sa.union_all(*(sa.select(part.subquery()) for part in parts)).subquery()
@@ -130,7 +135,8 @@ class Lists(Reads):
         else:
             mine, wanted = self._scope(queue_items, owner), Label(label)
             order = labels.list_order(wanted, mine)
-            source = _Source(queue_items, order, (labels.shown_as(wanted, mine),))
+            shown = labels.shown_as(wanted, mine, self._clock.dialect)
+            source = _Source(queue_items, order, (shown,), by_id=wanted is Label.RUNNING)
         with reading(self._engine) as connection:
             keys = _find_keys(connection, source, text, before, limit)
             return Page(_document_rows(connection, keys.document_ids), keys.next_cursor, keys.searched)
@@ -154,14 +160,22 @@ class Lists(Reads):
             limit: at most this many rows.
         """
         mine = self._scope(queue_items, owner)
-        if status is not None:
-            branches: tuple[_Conditions, ...] = ((*mine.where, queue_items.c.status == status),)
-        elif owner is None:
+        branches: tuple[_Conditions, ...]
+        if status == Status.IN_PROGRESS:
+            branches = ((*mine.where, is_running(self._clock.dialect)),)
+        elif status is None and owner is None:
             branches = ((),)
         else:
-            # An owner's items are in order within each state: one index serves this list and those by state.
-            branches = tuple((*mine.where, queue_items.c.status == one) for one in Status)
-        source = _Source(queue_items, newest_first(queue_items, mine.within), branches)
+            # Items are in order within each part of a segment: one index serves all these lists.
+            names = SEGMENTS_OF[Status(status)] if status else SEGMENTS
+            of_status = (queue_items.c.status == labels.PENDING,) if status == Status.PENDING else ()
+            branches = tuple(
+                (*mine.where, *labels.in_segment(name), superseded, *of_status)
+                for name in names
+                for superseded in (queue_items.c.superseded, ~queue_items.c.superseded)
+            )
+        order = newest_first(queue_items, mine.within)
+        source = _Source(queue_items, order, branches, by_id=status == Status.IN_PROGRESS)
         with reading(self._engine) as connection:
             keys = _find_keys(connection, source, text, before, limit)
             return Page(_item_rows(connection, keys.ids), keys.next_cursor, keys.searched)
@@ -176,7 +190,8 @@ class Lists(Reads):
             A number for each :class:`jobs.model.Label`, and for ``all`` documents. One above
             :data:`jobs.queries.COUNTED_TO` stands for that many or more.
         """
-        statement = labels.counts(self._scope(documents, owner), self._scope(queue_items, owner))
+        scopes = self._scope(documents, owner), self._scope(queue_items, owner)
+        statement = labels.counts(*scopes, self._clock.dialect)
         with reading(self._engine) as connection:
             return dict(connection.execute(statement).mappings().one())
 
@@ -194,7 +209,7 @@ def _find_keys(
         known = sa.select(documents.c.id).where(exact).order_by(documents.c.created_at.desc())
         ids = list(connection.execute(known.limit(SEARCHED_AT_ONCE)).scalars())
         branches = tuple((*branch, source.document_id.in_(ids)) for branch in source.branches)
-        source = _Source(source.table, source.order, branches)
+        source = _Source(source.table, source.order, branches, source.by_id)
         return _keys(connection.execute(source.walk(before, limit + 1)).all(), limit)
     looked_at = source.walk(before, SEARCHED_AT_ONCE)
     inner = looked_at.subquery("looked_at")

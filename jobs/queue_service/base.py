@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from jobs.claims import is_free
 from jobs.database import Clock, reading
 from jobs.errors import (
     ItemNotFound,
@@ -30,7 +31,9 @@ from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.settings import Settings
 from jobs.states import RetryPolicy, Settlement, Trigger
 from jobs.tables import (
+    ENDED_SEGMENTS,
     attempts,
+    claims,
     events,
     queue_items,
     slots,
@@ -59,8 +62,13 @@ EVENT_KINDS = {
 }
 
 
+# Constants in the statement: SQLite sees only then that an index over a part of the rows will do.
 PENDING: sa.ColumnElement[str] = sa.literal_column("'pending'")
-"""The state as a constant in the statement: SQLite then sees that an index over the pending rows will do."""
+IN_LINE = queue_items.c.segment == sa.literal_column("'open'")
+"""What waits in a line, and what runs; whoever means only one of them asks for the state besides."""
+OPEN = queue_items.c.segment.in_(
+    [sa.literal_column(f"'{name}'") for name in ("open", "scheduled", "retrying")]
+)
 
 
 def through(statement: sa.Select[Any], index: str) -> sa.Select[Any]:
@@ -71,10 +79,6 @@ def through(statement: sa.Select[Any], index: str) -> sa.Select[Any]:
     return statement.with_hint(queue_items, f"INDEXED BY {index}", "sqlite")
 
 
-# Without statistics SQLite would rather look through every item of a state than for more than a few ids.
-BY_ID = "INDEXED BY sqlite_autoindex_queue_items_1"
-
-
 def _line(now: sa.ColumnElement[Any], mine: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """Select the turns of the line's first item and of an owner's last one, and what time it is."""
     pending = (
@@ -83,12 +87,12 @@ def _line(now: sa.ColumnElement[Any], mine: sa.ColumnElement[bool]) -> sa.Select
         queue_items.c.priority == sa.bindparam("priority"),
     )
     head = through(
-        sa.select(queue_items.c.turn).where(*pending, ~queue_items.c.deferred)
+        sa.select(queue_items.c.turn).where(*pending, IN_LINE)
         .order_by(queue_items.c.turn, queue_items.c.id).limit(1),
         "ix_queue_items_line",
     ).scalar_subquery()  # fmt: skip
     last = through(
-        sa.select(queue_items.c.turn).where(*pending, mine)
+        sa.select(queue_items.c.turn).where(*pending, OPEN, mine)
         .order_by(queue_items.c.turn.desc(), queue_items.c.id.desc()).limit(1),
         "ix_queue_items_turns",
     ).scalar_subquery()  # fmt: skip
@@ -151,9 +155,10 @@ class QueueBase:
         )
 
     def _ended_before(self, days: float) -> tuple[sa.ColumnElement[bool], ...]:
+        # A known instant, because no index is searched by PostgreSQL's moving clock.
         return (
-            queue_items.c.status.in_(ENDED_STATUSES),
-            queue_items.c.finished_at <= self._clock.after(-days * 86_400),
+            queue_items.c.segment.in_(ENDED_SEGMENTS),
+            queue_items.c.finished_at <= sa.select(self._clock.after(-days * 86_400)).scalar_subquery(),
         )
 
     def _locked(self, statement: sa.Select[tuple[object, ...]]) -> sa.Select[tuple[object, ...]]:
@@ -233,6 +238,7 @@ class QueueBase:
             )
         )
         connection.execute(sa.delete(slots).where(slots.c.item_id == item.id))
+        self._forget_claim(connection, lease.lease_id)
         data: dict[str, JSON] = {}
         if settlement.error_message is not None:
             data["error"] = {"code": settlement.error_code, "message": settlement.error_message}
@@ -240,6 +246,12 @@ class QueueBase:
             data["due_at"] = item.due_at.isoformat()
         self._append(connection, item, EVENT_KINDS[settlement.trigger], data, lease_id=lease.lease_id)
         return item
+
+    def _forget_claim(self, connection: sa.Connection, lease_id: str) -> None:
+        """Delete a claim's row when nothing is held by it any more."""
+        connection.execute(
+            sa.delete(claims).where(claims.c.lease_id == lease_id, is_free(self._clock.dialect))
+        )
 
     def _append(
         self,

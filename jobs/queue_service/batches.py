@@ -16,17 +16,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from jobs.claims import BY_ID
 from jobs.database import reading
 from jobs.errors import LeaseLost
 from jobs.model import JSON, Completed, Lease, Outcome, QueueItem, Released, Status
 from jobs.queue_service.attempts import Attempts
-from jobs.queue_service.base import BY_ID, EVENT_KINDS, OUTCOME_NAMES, through
+from jobs.queue_service.base import EVENT_KINDS, OUTCOME_NAMES, through
+from jobs.queue_service.batch_statements import claim_line, id_array, settle_batch
 from jobs.queue_service.claiming import LINE, SHARE_OF_THE_LONGEST_WAITING
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.states import Trigger
 from jobs.tables import Id, attempts, events, queue_items, slots
-
-_EVENT_COLUMNS = ("item_id", "document_id", "owner_id", "kind", "attempt", "at", "data", "lease_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +181,20 @@ class Batches(Attempts):
     def _claim_line(
         self, queue: str, worker: str, most: int, lease_id: str, *, longest_waiting: bool
     ) -> list[QueueItem]:
+        begun: dict[str, Any] = {
+            "lease_id": lease_id, "worker": worker, "host": socket.gethostname(), "pid": os.getpid()
+        }  # fmt: skip
+        data: dict[str, JSON] = {"status": Status.IN_PROGRESS.value, "worker": worker}
+        if self._clock.dialect == "postgresql":
+            statement = claim_line(longest_waiting=longest_waiting, single=most == 1)
+            known = {
+                "queue": queue,
+                "most": most,
+                "lease_seconds": self._settings.lease_seconds,
+                "data": data,
+            }
+            with self._at_once() as connection:
+                return [to_item(row) for row in connection.execute(statement, {**begun, **known})]
         order = (queue_items.c.due_at, queue_items.c.id) if longest_waiting else LINE
         best = through(
             sa.select(queue_items.c.id)
@@ -190,54 +204,25 @@ class Batches(Attempts):
             "ix_queue_items_oldest" if longest_waiting else "ix_queue_items_line",
         )
         now = self._clock.now
-        postgres = self._clock.dialect == "postgresql"
-        if postgres:
-            # Claims at the same moment take different items instead of waiting for each other.
-            best = best.with_for_update(skip_locked=True, of=queue_items)
-            among = queue_items.c.id == sa.any_(sa.func.array(best.scalar_subquery()))
-        else:
-            among = queue_items.c.id.in_(best)
         claim = (
             sa.update(queue_items)
-            .where(among, queue_items.c.status == Status.PENDING)
+            .where(queue_items.c.id.in_(best), queue_items.c.status == Status.PENDING)
             .values(**self._claim_values(worker, lease_id), started_at=now if most == 1 else None)
+            .returning(*ITEM_COLUMNS)
         )
-        begun: dict[str, Any] = {
-            "lease_id": lease_id, "worker": worker, "host": socket.gethostname(), "pid": os.getpid(),
-            "started_at": now,
-        }  # fmt: skip
-        data: dict[str, JSON] = {"status": Status.IN_PROGRESS.value, "worker": worker}
-        if not postgres:
-            with self._engine.begin() as connection:
-                rows = connection.execute(claim.returning(*ITEM_COLUMNS)).all()
-                items = [to_item(row) for row in rows]
-                if items:
-                    keys = [{"item_id": item.id, "attempt": item.attempt} for item in items]
-                    connection.execute(sa.insert(attempts).values(**begun), keys)
-                    self._append_many(connection, items, "started", data, lease_id)
-            return items
-        claimed = claim.returning(*ITEM_COLUMNS).cte("claimed")
-        attempt_rows = (
-            sa.insert(attempts)
-            .from_select(
-                ["item_id", "attempt", *begun],
-                sa.select(claimed.c.id, claimed.c.attempt, *(_constant(attempts, begun))),
-            )
-            .cte("begun")
-        )
-        statement = sa.select(claimed).add_cte(
-            attempt_rows, self._events_of(claimed, "started", data, lease_id)
-        )
-        with self._at_once() as connection:
-            return [to_item(row) for row in connection.execute(statement)]
+        with self._engine.begin() as connection:
+            items = [to_item(row) for row in connection.execute(claim).all()]
+            if items:
+                self._note_claim(connection, lease_id, worker, [item.id for item in items])
+                keys = [{"item_id": item.id, "attempt": item.attempt} for item in items]
+                connection.execute(sa.insert(attempts).values(**begun, started_at=now), keys)
+                self._append_many(connection, items, "started", data, lease_id)
+        return items
 
     def _claimed_in_doubt(self, lease_id: str, error: sa.exc.OperationalError) -> list[QueueItem]:
         """Return the items of a claim whose commit landed although its answer was lost."""
-        statement = sa.select(*ITEM_COLUMNS).where(
-            queue_items.c.status == Status.IN_PROGRESS, queue_items.c.lease_id == lease_id
-        )
         with reading(self._engine) as connection:
-            rows = connection.execute(statement).all()
+            rows = connection.execute(self._claimed_by(lease_id)).all()
         if not rows:
             raise error
         return [to_item(row) for row in rows]
@@ -255,10 +240,19 @@ class Batches(Attempts):
     def _end_batch(
         self, leases: Sequence[Lease], lease_id: str, trigger: Trigger, peak: int | None
     ) -> set[str]:
-        now = self._clock.now
         completed = trigger is Trigger.COMPLETE
+        status = Status.COMPLETED if completed else Status.PENDING
+        kind, outcome = EVENT_KINDS[trigger], OUTCOME_NAMES[trigger]
+        data: dict[str, JSON] = {"status": status.value}
+        ids = [lease.item.id for lease in leases]
+        if self._clock.dialect == "postgresql":
+            known = {"ids": id_array(ids), "lease_id": lease_id, "outcome": outcome, "kind": kind}
+            with self._at_once() as connection:
+                statement = settle_batch(completed=completed)
+                return set(connection.execute(statement, {**known, "data": data, "peak": peak}).scalars())
+        now = self._clock.now
         values: dict[str, Any] = {
-            "status": Status.COMPLETED if completed else Status.PENDING,
+            "status": status,
             "finished_at": now if completed else None,
             "progress": 1.0 if completed else queue_items.c.progress,
             "due_at": queue_items.c.due_at if completed else now,
@@ -276,71 +270,40 @@ class Batches(Attempts):
         guard = self._tokens(leases)
         if not completed:
             guard = (*guard, queue_items.c.cancel_requested_at.is_(None))
+        names = ("id", "document_id", "owner_id", "attempt", "stage")
         settle = (
             sa.update(queue_items)
             .where(*guard)
             .values(**values)
-            .returning(
-                queue_items.c.id,
-                queue_items.c.document_id,
-                queue_items.c.owner_id,
-                queue_items.c.attempt,
-                queue_items.c.stage,
-            )
+            .returning(*(queue_items.c[name] for name in names))
+            .with_hint(BY_ID, dialect_name="sqlite")
         )
-        outcome = {"ended_at": now, "outcome": OUTCOME_NAMES[trigger], "peak_memory_bytes": peak}
-        data: dict[str, JSON] = {"status": values["status"].value}
-        kind = EVENT_KINDS[trigger]
-        if self._clock.dialect != "postgresql":
-            with self._engine.begin() as connection:
-                rows = connection.execute(settle.with_hint(BY_ID, dialect_name="sqlite")).all()
-                found = [row.id for row in rows]
-                if found:
-                    connection.execute(
-                        sa.update(attempts)
-                        .where(attempts.c.item_id.in_(found), attempts.c.lease_id == lease_id)
-                        .values(
-                            **outcome,
-                            stage=sa.select(queue_items.c.stage)
-                            .where(queue_items.c.id == attempts.c.item_id)
-                            .scalar_subquery(),
-                        )
+        with self._engine.begin() as connection:
+            rows = connection.execute(settle).all()
+            found = [row.id for row in rows]
+            if found:
+                connection.execute(
+                    sa.update(attempts)
+                    .where(attempts.c.item_id.in_(found), attempts.c.lease_id == lease_id)
+                    .values(
+                        ended_at=now,
+                        outcome=outcome,
+                        peak_memory_bytes=peak,
+                        stage=sa.select(queue_items.c.stage)
+                        .where(queue_items.c.id == attempts.c.item_id)
+                        .scalar_subquery(),
                     )
-                    connection.execute(sa.delete(slots).where(slots.c.item_id.in_(found)))
-                    self._append_many(connection, rows, kind, data, lease_id)
-            return set(found)
-        settled = settle.cte("settled")
-        history = (
-            sa.update(attempts)
-            .where(
-                attempts.c.item_id == settled.c.id,
-                attempts.c.attempt == settled.c.attempt,
-                attempts.c.lease_id == lease_id,
-            )
-            .values(**outcome, stage=settled.c.stage)
-            .cte("history")
-        )
-        freed = sa.delete(slots).where(slots.c.item_id == settled.c.id).cte("freed")
-        statement = sa.select(settled.c.id).add_cte(
-            history, freed, self._events_of(settled, kind, data, lease_id)
-        )
-        with self._at_once() as connection:
-            return set(connection.execute(statement).scalars())
+                )
+                connection.execute(sa.delete(slots).where(slots.c.item_id.in_(found)))
+                self._forget_claim(connection, lease_id)
+                self._append_many(connection, rows, kind, data, lease_id)
+        return set(found)
 
     # Shared.
 
     def _at_once(self) -> Any:
         """Lend a connection on which one statement is one transaction: one way to the server and back."""
         return self._engine.execution_options(isolation_level="AUTOCOMMIT").connect()
-
-    def _events_of(self, rows: sa.CTE, kind: str, data: dict[str, JSON], lease_id: str) -> sa.CTE:
-        values = {"kind": kind, "at": self._clock.now, "data": data, "lease_id": lease_id}
-        of_row = {"item_id": rows.c.id, "document_id": rows.c.document_id, "owner_id": rows.c.owner_id,
-                  "attempt": rows.c.attempt}  # fmt: skip
-        constants = dict(zip(values, _constant(events, values), strict=True))
-        selected = {**of_row, **constants}
-        chosen = sa.select(*(selected[name] for name in _EVENT_COLUMNS))
-        return sa.insert(events).from_select(list(_EVENT_COLUMNS), chosen).cte(f"told_{kind}")
 
     def _append_many(
         self,
@@ -363,14 +326,6 @@ class Batches(Attempts):
                 for row in rows
             ],
         )
-
-
-def _constant(table: sa.Table, values: dict[str, Any]) -> list[sa.ColumnElement[Any]]:
-    """Make the same value for every row that is inserted, with the type of its column."""
-    return [
-        value if isinstance(value, sa.ColumnElement) else sa.literal(value, table.c[name].type)
-        for name, value in values.items()
-    ]
 
 
 def _kept(rows: Sequence[Any]) -> Kept:

@@ -10,12 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from jobs.claims import is_running, looked_up
 from jobs.database import reading
 from jobs.errors import Throttled
 from jobs.model import Lease, Status, UserId
-from jobs.queue_service.base import PENDING, QueueBase, through
+from jobs.queue_service.base import IN_LINE, OPEN, PENDING, QueueBase, through
 from jobs.rows import ITEM_COLUMNS, to_item
-from jobs.tables import attempts, queue_items, queues, slots, throttles
+from jobs.tables import attempts, claims, queue_items, queues, slots, throttles
 
 LINE = (queue_items.c.priority.desc(), queue_items.c.turn, queue_items.c.id)
 """The order of a queue's line: priority, then the owners' turns."""
@@ -159,6 +160,7 @@ class Claiming(QueueBase):
         most = self._settings.max_running_per_owner
         if most and not self._take_slot(connection, owner_key(item.owner_id), item.id, most):
             raise _OwnerBusy
+        self._note_claim(connection, lease_id, worker, [item.id])
         connection.execute(
             sa.insert(attempts).values(
                 item_id=item.id,
@@ -172,6 +174,14 @@ class Claiming(QueueBase):
         )
         self._append(connection, item, "started", {"worker": worker}, lease_id=lease_id)
         return Lease(item=item, attempt=item.attempt, lease_id=lease_id, worker=worker)
+
+    def _note_claim(self, connection: sa.Connection, lease_id: str, worker: str, item_ids: list[str]) -> None:
+        """Write down what was claimed: no index of the items tells what runs."""
+        connection.execute(
+            sa.insert(claims).values(
+                lease_id=lease_id, worker=worker, item_ids=item_ids, claimed_at=self._clock.now
+            )
+        )
 
     def _claim_values(self, worker: str, lease_id: str) -> dict[str, Any]:
         """Return what a claim writes into an item."""
@@ -189,20 +199,26 @@ class Claiming(QueueBase):
 
     def _claimed_after_all(self, lease_id: str, error: sa.exc.OperationalError) -> Lease:
         """Return the lease whose commit landed although its answer was lost; raise the error otherwise."""
-        statement = sa.select(*ITEM_COLUMNS).where(
-            queue_items.c.status == Status.IN_PROGRESS, queue_items.c.lease_id == lease_id
-        )
         with reading(self._engine) as connection:
-            row = connection.execute(statement).one_or_none()
+            row = connection.execute(self._claimed_by(lease_id)).one_or_none()
         if row is None:
             raise error
         return self._lease_of(to_item(row))
 
+    def _claimed_by(self, lease_id: str) -> sa.Select[Any]:
+        """Select what a claim took, as far as it still runs."""
+        return looked_up(
+            sa.select(*ITEM_COLUMNS).where(
+                is_running(self._clock.dialect, claims.c.lease_id == lease_id),
+                queue_items.c.lease_id == lease_id,
+            )
+        )
+
     def _in_line(self, queue: str) -> tuple[sa.ColumnElement[bool], ...]:
         return (
             queue_items.c.queue == queue,
+            IN_LINE,
             queue_items.c.status == PENDING,
-            ~queue_items.c.deferred,
             queue_items.c.due_at <= self._clock.now,
         )
 
@@ -255,7 +271,7 @@ class Claiming(QueueBase):
                 continue
             same = queue_items.c.owner_id.is_(None) if owner is None else queue_items.c.owner_id == owner
             best = through(
-                sa.select(queue_items.c.id).where(*self._in_line(queue), same).order_by(*LINE).limit(1),
+                sa.select(queue_items.c.id).where(*self._in_line(queue), OPEN, same).order_by(*LINE).limit(1),
                 "ix_queue_items_turns",
             )
             found = connection.execute(best).scalar()
@@ -272,6 +288,7 @@ class Claiming(QueueBase):
                 sa.select(queue_items.c.owner_id)
                 .where(
                     queue_items.c.queue == queue,
+                    OPEN,
                     queue_items.c.status == PENDING,
                     queue_items.c.owner_id.is_not(None),
                     last,

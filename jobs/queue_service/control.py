@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from jobs.database import reading
 from jobs.errors import UnknownQueue
 from jobs.model import QueueState, Status
-from jobs.queue_service.base import PENDING, QueueBase, through
+from jobs.queue_service.base import IN_LINE, PENDING, QueueBase, through
 from jobs.tables import item_count_changes, item_counts, queue_items, queues, workers
 
 _ALIVE_SECONDS = 60
@@ -100,7 +100,7 @@ class Control(QueueBase):
         for name in self._settings.queue_names:
             oldest = through(
                 sa.select(queue_items.c.due_at)
-                .where(queue_items.c.queue == name, queue_items.c.status == PENDING, ~queue_items.c.deferred)
+                .where(queue_items.c.queue == name, IN_LINE, queue_items.c.status == PENDING)
                 .order_by(queue_items.c.due_at, queue_items.c.id)
                 .limit(1),
                 "ix_queue_items_oldest",

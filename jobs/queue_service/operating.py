@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from jobs.claims import BY_ID
 from jobs.database import reading
 from jobs.errors import (
     AlreadyQueued,
@@ -20,9 +21,11 @@ from jobs.model import (
     QueueItem,
     Status,
 )
-from jobs.queue_service.base import BY_ID, QueueBase
+from jobs.queue_service.base import QueueBase
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.tables import (
+    SEGMENTS_OF,
+    attempts,
     events,
     queue_items,
     results,
@@ -203,7 +206,7 @@ class Operating(QueueBase):
         """
         statement = (
             sa.select(queue_items.c.id)
-            .where(queue_items.c.status == Status.FAILED)
+            .where(queue_items.c.segment.in_(SEGMENTS_OF[Status.FAILED]))
             .order_by(queue_items.c.created_at.desc(), queue_items.c.id.desc())
             .limit(limit)
         )
@@ -284,6 +287,7 @@ class Operating(QueueBase):
         )
         connection.execute(sa.delete(results).where(results.c.item_id.in_(ended), superseded))
         connection.execute(sa.delete(events).where(events.c.item_id.in_(ended)))
+        connection.execute(sa.delete(attempts).where(attempts.c.item_id.in_(ended)))
         connection.execute(sa.delete(queue_items).where(queue_items.c.id.in_(ended)))
         self._show_newest(connection, {row.document_id for row in rows})
         return len(ended)

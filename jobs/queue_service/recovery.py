@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from jobs.claims import BY_ID, is_free, is_running, looked_up
 from jobs.database import reading
 from jobs.model import (
     Crashed,
@@ -15,12 +16,13 @@ from jobs.model import (
     Released,
     Status,
 )
-from jobs.queue_service.base import BY_ID, PENDING, through
+from jobs.queue_service.base import through
 from jobs.queue_service.batches import Batches
 from jobs.queue_service.claiming import LINE
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.states import decide
 from jobs.tables import (
+    claims,
     item_count_changes,
     item_counts,
     queue_items,
@@ -44,11 +46,12 @@ class Recovery(Batches):
         statement = (
             sa.update(queue_items)
             .where(
-                queue_items.c.status == Status.IN_PROGRESS,
+                is_running(self._clock.dialect),
                 queue_items.c.suspect_at.is_(None),
                 self._expired(),
             )
             .values(suspect_at=self._clock.steady)
+            .with_hint(BY_ID, dialect_name="sqlite")
         )
         with self._engine.begin() as connection:
             return connection.execute(statement).rowcount
@@ -65,12 +68,12 @@ class Recovery(Batches):
         """
         statement = (
             sa.select(*ITEM_COLUMNS)
-            .where(queue_items.c.status == Status.IN_PROGRESS, self._rescuable())
+            .where(is_running(self._clock.dialect), self._rescuable())
             .order_by(queue_items.c.lease_expires_at)
             .limit(limit)
         )
         with reading(self._engine) as connection:
-            found = [to_item(row) for row in connection.execute(statement)]
+            found = [to_item(row) for row in connection.execute(looked_up(statement))]
         rescued = []
         for item in found:
             reason = "its worker stopped answering"
@@ -151,7 +154,6 @@ class Recovery(Batches):
         due = through(
             sa.select(queue_items.c.id)
             .where(
-                queue_items.c.status == PENDING,
                 queue_items.c.deferred,
                 # Asked once: no index of PostgreSQL is searched by a clock that moves.
                 queue_items.c.due_at <= sa.select(self._clock.now).scalar_subquery(),
@@ -176,6 +178,15 @@ class Recovery(Batches):
         )
         with self._engine.begin() as connection:
             return connection.execute(statement).rowcount
+
+    def forget_claims(self) -> int:
+        """Delete the rows of claims that hold nothing: settlements at one moment leave them to each other.
+
+        Returns:
+            How many there were.
+        """
+        with self._engine.begin() as connection:
+            return connection.execute(sa.delete(claims).where(is_free(self._clock.dialect))).rowcount
 
     def fold_counts(self, limit: int = 20_000) -> int:
         """Add up what statements appended to the counts; nothing to do on SQLite.
@@ -320,10 +331,11 @@ class Recovery(Batches):
 
     def _held_by(self, worker_name: str) -> list[QueueItem]:
         statement = sa.select(*ITEM_COLUMNS).where(
-            queue_items.c.status == Status.IN_PROGRESS, queue_items.c.worker == worker_name
+            is_running(self._clock.dialect, claims.c.worker == worker_name),
+            queue_items.c.worker == worker_name,
         )
         with reading(self._engine) as connection:
-            return [to_item(row) for row in connection.execute(statement)]
+            return [to_item(row) for row in connection.execute(looked_up(statement))]
 
     def _set_announced(self, item_ids: Sequence[str], when: object) -> None:
         if not item_ids:

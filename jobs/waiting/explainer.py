@@ -1,7 +1,7 @@
 """Reads what the reasons rest on, at the same cost at every depth.
 
-The line is counted to :data:`jobs.waiting.COUNTED_TO`, the throughput is taken from the newest attempts, and
-a whole page is explained by as many statements as one item.
+The line is counted to :data:`jobs.waiting.COUNTED_TO`, the throughput is that of the items completed last,
+and a whole page is explained by as many statements as one item.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from jobs.claims import is_running, looked_up
 from jobs.database import Clock, reading
 from jobs.errors import ItemNotFound
 from jobs.ids import parse_id
 from jobs.model import ItemId, QueueItem, QueueState, Status, Throttle, UserId
-from jobs.queue_service.base import PENDING, through
+from jobs.queue_service.base import IN_LINE, through
 from jobs.queue_service.claiming import owner_key
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.settings import Settings
@@ -37,7 +38,7 @@ from jobs.waiting.reasons import (
 
 _ALIVE_SECONDS = 60
 _THROUGHPUT_SECONDS = 300
-_ATTEMPTS_LOOKED_AT = 200
+_ITEMS_LOOKED_AT = 200
 
 
 class Explainer:
@@ -114,7 +115,7 @@ class Explainer:
             reasons=reasons,
             workers_alive=crew.alive,
             workers_busy=crew.busy,
-            running=_running(connection, item.queue),
+            running=len(_running(connection, item.queue)),
             position=position,
             position_is_minimum=position is not None and is_minimum(position),
             throughput_per_minute=round(completed * 60 / seconds, 2) if completed else None,
@@ -134,10 +135,8 @@ class Explainer:
         )
 
     def _crews(self, connection: sa.Connection) -> dict[str, Crew]:
-        holding = sa.exists().where(
-            queue_items.c.status == Status.IN_PROGRESS, queue_items.c.worker == workers.c.name
-        )
-        alive = sa.select(workers.c.queue, holding.label("busy")).where(
+        holding = looked_up(sa.select(queue_items.c.worker).where(is_running(self._clock.dialect)))
+        alive = sa.select(workers.c.queue, workers.c.name.in_(holding).label("busy")).where(
             workers.c.state != "gone", workers.c.seen_at > self._clock.after(-_ALIVE_SECONDS)
         )
         found: dict[str, Crew] = {}
@@ -158,26 +157,25 @@ class Explainer:
         return {keys[row.key]: row.running for row in connection.execute(statement)}
 
     def _throughput(self, connection: sa.Connection, queue: str, now: datetime) -> tuple[int, float]:
-        """Return how many of the newest attempts of a queue were completed, and in how many seconds."""
-        newest = (
-            sa.select(attempts.c.item_id, attempts.c.ended_at, attempts.c.outcome)
-            # A known instant, because no index is searched by PostgreSQL's volatile clock.
-            .where(attempts.c.ended_at > now - timedelta(seconds=_THROUGHPUT_SECONDS))
-            .order_by(attempts.c.ended_at.desc())
-            .limit(_ATTEMPTS_LOOKED_AT)
+        """Return how many of the newest completed items are of a queue, and in how many seconds."""
+        newest = through(
+            sa.select(queue_items.c.queue, queue_items.c.finished_at)
+            .where(
+                queue_items.c.segment == sa.literal_column("'completed'"),
+                # A known instant, because no index is searched by PostgreSQL's volatile clock.
+                queue_items.c.finished_at > now - timedelta(seconds=_THROUGHPUT_SECONDS),
+            )
+            .order_by(queue_items.c.finished_at.desc(), queue_items.c.id.desc())
+            .limit(_ITEMS_LOOKED_AT),
+            "ix_queue_items_ended",
         ).subquery()
-        counted = [newest.c.outcome == "completed"]
-        source: sa.FromClause = newest
-        if self._limits.several_queues:
-            counted.append(queue_items.c.queue == queue)
-            source = newest.join(queue_items, queue_items.c.id == newest.c.item_id)
         statement = sa.select(
             sa.func.count().label("ended"),
-            sa.func.count().filter(*counted).label("completed"),
-            sa.func.min(newest.c.ended_at).label("first"),
-        ).select_from(source)
+            sa.func.count().filter(newest.c.queue == queue).label("completed"),
+            sa.func.min(newest.c.finished_at).label("first"),
+        )
         row = connection.execute(statement).one()
-        if row.ended < _ATTEMPTS_LOOKED_AT:
+        if row.ended < _ITEMS_LOOKED_AT:
             return row.completed, float(_THROUGHPUT_SECONDS)
         return row.completed, max(1.0, (now - row.first).total_seconds())
 
@@ -221,11 +219,11 @@ def _read_item(connection: sa.Connection, item_id: str) -> QueueItem:
     raise ItemNotFound("There is no such job.")
 
 
-def _running(connection: sa.Connection, queue: str) -> int:
-    statement = sa.select(sa.func.count()).where(
-        queue_items.c.status == Status.IN_PROGRESS, queue_items.c.queue == queue
-    )
-    return connection.execute(statement).scalar_one()
+def _running(connection: sa.Connection, queue: str) -> list[tuple[int, int, str]]:
+    """Return the places in line that a queue's running items had."""
+    place = (-queue_items.c.priority, queue_items.c.turn, queue_items.c.id)
+    statement = sa.select(*place).where(is_running(connection.dialect.name), queue_items.c.queue == queue)
+    return [(row[0], row[1], row[2]) for row in connection.execute(looked_up(statement))]
 
 
 def _position(connection: sa.Connection, item: QueueItem) -> int:
@@ -237,23 +235,21 @@ def _position(connection: sa.Connection, item: QueueItem) -> int:
     Returns:
         1 for the next; at most :data:`COUNTED_TO` + 2, which stands for all that follow.
     """
-    line = (
-        queue_items.c.queue == item.queue,
-        queue_items.c.status == PENDING,
-        ~queue_items.c.deferred,
-    )
+    line = (queue_items.c.queue == item.queue, IN_LINE)
     place = sa.tuple_(sa.literal(item.turn, sa.BigInteger()), sa.literal(item.id, queue_items.c.id.type))
     higher = queue_items.c.priority > item.priority
     same = (
         queue_items.c.priority == item.priority,
         sa.tuple_(queue_items.c.turn, queue_items.c.id) < place,
     )
+    # What runs has kept its place in the index.
+    begun = sum(one < (-item.priority, item.turn, item.id) for one in _running(connection, item.queue))
     ahead = 0
     for part in ((higher,), same):
         # Each part is a range of the line's index, and that index has all there is to know.
-        if ahead <= COUNTED_TO:
-            most = COUNTED_TO + 1 - ahead
+        if ahead <= COUNTED_TO + begun:
+            most = COUNTED_TO + 1 + begun - ahead
             rows = through(sa.select(queue_items.c.id).where(*line, *part).limit(most), "ix_queue_items_line")
             counted = sa.select(sa.func.count()).select_from(rows.subquery())
             ahead += connection.execute(counted).scalar_one()
-    return 1 + ahead
+    return 1 + max(0, ahead - begun)

@@ -535,7 +535,11 @@ def test_no_statement_scans_the_table(engine, kind, wanted):
         ), plan
     if set(read.statuses) & set(STATUSES_OF[kind]):
         by_owner = "owner_id" in wanted
-        assert ("ix_documents_owner_id" if by_owner else "ix_queue_items_status_created_at_id") in plan, plan
+        # By its instants alone an empty table is as well read in the order of all items.
+        walked = (
+            ("ix_documents_owner_id",) if by_owner else ("ix_queue_items_newest", "ix_queue_items_created")
+        )
+        assert any(name in plan for name in walked), plan
 
 
 def test_a_rare_filter_looks_at_a_bounded_part_each_time(bulk, engine, make):

@@ -515,9 +515,9 @@ def test_a_row_that_breaks_the_state_machine_cannot_be_written(engine, item, bro
         connection.execute(sa.update(queue_items).where(queue_items.c.id == item.id).values(**broken))
 
 
-def test_an_item_has_at_most_one_open_attempt(engine, lease, item):
+def test_an_attempt_is_claimed_once(engine, lease, item):
     row = {
-        "item_id": item.id, "attempt": 2, "lease_id": "x", "worker": "w", "host": "h", "pid": 1,
+        "item_id": item.id, "attempt": 1, "lease_id": "x", "worker": "w", "host": "h", "pid": 1,
         "started_at": item.created_at,
     }  # fmt: skip
     with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:

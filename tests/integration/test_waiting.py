@@ -16,7 +16,7 @@ from jobs.ids import new_id
 from jobs.model import Completed, Crashed, Failed, Label, Role, Snoozed, Status
 from jobs.queries import Queries
 from jobs.queue_service import DocumentQueueService
-from jobs.tables import attempts, queue_items
+from jobs.tables import queue_items
 from jobs.waiting import Explainer
 from jobs.waiting.reasons import COUNTED_TO, is_minimum
 from tests.support.items import add_document, expire_lease, make_due
@@ -294,7 +294,8 @@ def test_nothing_is_promised_from_too_little_or_from_long_ago(explain, service, 
     assert explain(item).expected_start is not None
     with engine.begin() as connection:
         past = Clock(engine.dialect.name).after(-400)
-        connection.execute(sa.update(attempts).where(attempts.c.ended_at.is_not(None)).values(ended_at=past))
+        ended = queue_items.c.finished_at.is_not(None)
+        connection.execute(sa.update(queue_items).where(ended).values(finished_at=past))
     waiting = explain(item)
     assert (waiting.throughput_per_minute, waiting.expected_start) == (None, None)
 

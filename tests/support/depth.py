@@ -215,6 +215,12 @@ def _finish(connection: sa.Connection, trigger: str | None, words: dict[str, str
     """Do what triggers and autovacuum would have done; nobody gathers statistics on SQLite."""
     workers = {**words, "NUMBERS": _numbers(1, WORKERS, sqlite=sqlite)}
     connection.exec_driver_sql(_filled(_WORKERS, workers))
+    every = "json_group_array(id)" if sqlite else "array_agg(id)"
+    connection.exec_driver_sql(
+        f"INSERT INTO claims (lease_id, worker, item_ids, claimed_at) "
+        f"SELECT 'lease', min(worker), {every}, min(created_at) FROM queue_items "
+        "WHERE status = 'in_progress' HAVING count(*) > 0"
+    )
     if trigger is not None:
         counted = {**words, "NUMBERS": _numbers(1, int(words["TOTAL"]), sqlite=sqlite)}
         connection.exec_driver_sql("DELETE FROM item_counts")

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 import sqlalchemy as sa
 
 from jobs import accounts, database
+from jobs.claims import BY_ID
 from jobs.model import Failed, Lease, QueueItem
 from jobs.queue_service import DocumentQueueService
-from jobs.queue_service.base import BY_ID
 from jobs.settings import Settings
 from jobs.tables import attempts, events, queue_items, slots
 from tests.support.items import add_document, expire_lease, make_due, raw_item

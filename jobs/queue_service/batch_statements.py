@@ -1,0 +1,143 @@
+"""The two statements that a batch costs on PostgreSQL, each a transaction of its own: one way there and back.
+
+They are written out, because to build and compile them took as long as to run them. Ids travel as text: an
+object for each of them would be made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from jobs.rows import ITEM_COLUMNS
+from jobs.tables import Json, UtcDateTime
+
+_IDS = frozenset({"id", "document_id", "owner_id"})
+
+_CLAIM = """
+WITH claimed AS (
+    UPDATE queue_items
+    SET status = 'in_progress', attempt = attempt + 1, worker = :worker, lease_id = :lease_id,
+        lease_expires_at = extract(epoch FROM clock_timestamp()) + :lease_seconds, lease_boot = 'server',
+        suspect_at = NULL, started_at = {started_at}, updated_at = clock_timestamp()
+    WHERE id = ANY (ARRAY(
+        SELECT id FROM queue_items
+        WHERE queue = :queue AND segment = 'open' AND status = 'pending' AND due_at <= clock_timestamp()
+            AND cancel_requested_at IS NULL
+            AND NOT EXISTS (SELECT FROM queues WHERE name = :queue AND paused_at IS NOT NULL)
+        ORDER BY {order}
+        LIMIT :most
+        -- Claims at the same moment take different items instead of waiting for each other.
+        FOR UPDATE SKIP LOCKED
+    )) AND status = 'pending'
+    RETURNING *
+), claim AS (
+    INSERT INTO claims (lease_id, worker, item_ids, claimed_at)
+    SELECT :lease_id, :worker, array_agg(id), clock_timestamp() FROM claimed HAVING count(*) > 0
+), begun AS (
+    INSERT INTO attempts (item_id, attempt, lease_id, worker, host, pid, started_at)
+    SELECT id, attempt, :lease_id, :worker, :host, :pid, clock_timestamp() FROM claimed
+), told AS (
+    INSERT INTO events (item_id, document_id, owner_id, kind, attempt, at, data, lease_id)
+    SELECT id, document_id, owner_id, 'started', attempt, clock_timestamp(), :data, :lease_id FROM claimed
+)
+SELECT {columns} FROM claimed"""
+
+_SETTLE = """
+WITH settled AS (
+    UPDATE queue_items
+    SET {values}, announced_at = NULL, error_code = NULL, error_message = NULL, worker = NULL,
+        lease_id = NULL, lease_expires_at = NULL, lease_boot = NULL, suspect_at = NULL, started_at = NULL,
+        updated_at = clock_timestamp()
+    WHERE id = ANY (CAST(:ids AS uuid[])) AND status = 'in_progress' AND lease_id = :lease_id {guard}
+    RETURNING id, document_id, owner_id, attempt, stage
+), history AS (
+    UPDATE attempts
+    SET ended_at = clock_timestamp(), outcome = :outcome, peak_memory_bytes = :peak, stage = settled.stage
+    FROM settled
+    WHERE item_id = settled.id AND attempts.attempt = settled.attempt AND lease_id = :lease_id
+), freed AS (
+    DELETE FROM slots USING settled WHERE item_id = settled.id
+), told AS (
+    INSERT INTO events (item_id, document_id, owner_id, kind, attempt, at, data, lease_id)
+    SELECT id, document_id, owner_id, :kind, attempt, clock_timestamp(), :data, :lease_id FROM settled
+){more}
+SELECT CAST(id AS text) FROM settled"""
+
+# Seen as they were before the statement, the items that it ends are still held.
+_FORGET = """, gone AS (
+    DELETE FROM claims
+    WHERE lease_id = :lease_id AND NOT EXISTS (
+        SELECT FROM queue_items AS held
+        WHERE held.id = ANY (claims.item_ids) AND held.lease_id = :lease_id AND held.status = 'in_progress'
+            AND held.id <> ALL (CAST(:ids AS uuid[]))
+    )
+)"""
+
+
+@cache
+def claim_line(*, longest_waiting: bool, single: bool) -> sa.TextualSelect:
+    """Return the statement that claims the head of a line.
+
+    It takes ``queue``, ``worker``, ``most``, ``lease_id``, ``lease_seconds``, ``host``, ``pid`` and ``data``.
+
+    Args:
+        longest_waiting: in the order of the due times, not in that of the line.
+        single: one item is claimed, and counts as started.
+
+    Returns:
+        Selects the items claimed, in no order, as :data:`jobs.rows.ITEM_COLUMNS`.
+    """
+    names = [column.name for column in ITEM_COLUMNS]
+    statement = _CLAIM.format(
+        started_at="clock_timestamp()" if single else "NULL",
+        order="due_at, id" if longest_waiting else "priority DESC, turn, id",
+        columns=", ".join(f"CAST({name} AS text)" if name in _IDS else name for name in names),
+    )
+    columns = [sa.column(column.name, _plain_type(column)) for column in ITEM_COLUMNS]
+    return sa.text(statement).bindparams(sa.bindparam("data", type_=Json)).columns(*columns)
+
+
+@cache
+def settle_batch(*, completed: bool) -> sa.TextualSelect:
+    """Return the statement that ends attempts of one claim: completed, or handed back uncounted.
+
+    It takes ``ids`` (see :func:`id_array`), ``lease_id``, ``outcome``, ``kind``, ``data`` and ``peak``.
+
+    Args:
+        completed: whether they are; if not, an item that is to be cancelled is left alone.
+
+    Returns:
+        Selects the ids of the items that it found held.
+    """
+    if completed:
+        values, guard, more = (
+            "status = 'completed', progress = 1, finished_at = clock_timestamp()",
+            "",
+            _FORGET,
+        )
+    else:
+        values, guard, more = (
+            "status = 'pending', due_at = clock_timestamp()",
+            "AND cancel_requested_at IS NULL",
+            "",
+        )
+    statement = _SETTLE.format(values=values, guard=guard, more=more)
+    return (
+        sa.text(statement).bindparams(sa.bindparam("data", type_=Json)).columns(sa.column("id", sa.String()))
+    )
+
+
+def _plain_type(column: sa.ColumnElement[Any]) -> sa.types.TypeEngine[Any]:
+    """Return a type whose values need no work in Python: instants come in UTC, as the connection is set."""
+    if isinstance(column.type, UtcDateTime):
+        return sa.DateTime(timezone=True)
+    return sa.String() if column.name in _IDS else column.type
+
+
+def id_array(ids: Sequence[str]) -> str:
+    """Spell ids as PostgreSQL spells an array."""
+    return "{" + ",".join(ids) + "}"
