@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos bench bench-depth fix clean
+.PHONY: help run test check chaos bench bench-depth bench-growth bench-upload bench-documents fix clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/installed ## Run everything here; prints an address with a sign-in link (make run PORT=8080)
 	@exec $(BIN)/python -m jobs.launcher
@@ -38,6 +38,15 @@ bench: $(VENV)/installed-dev ## Compare with other queues for Python, each in it
 
 bench-depth: $(VENV)/installed-dev ## Compare a queue of two million items with an empty one (ARGS="--database sqlite")
 	@exec $(BIN)/python -m benchmarks.depth $(ARGS)
+
+bench-growth: $(VENV)/installed-dev ## Show what a job costs with more workers and on longer queues (ARGS=--quick)
+	@exec $(BIN)/python -m benchmarks.growth $(ARGS)
+
+bench-upload: $(VENV)/installed-dev ## Compare uploads with a bare Flask view (ARGS="--write docs/benchmarks.md")
+	@exec $(BIN)/python -m benchmarks.upload $(ARGS)
+
+bench-documents: $(VENV)/installed-dev ## Compare whole documents with stock rq and the bare engine (ARGS="--documents 200")
+	@exec $(BIN)/python -m benchmarks.documents $(ARGS)
 
 fix: $(VENV)/installed-dev ## Repair format and what the linter can
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ import hmac
 import secrets
 import threading
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 
 import sqlalchemy as sa
@@ -27,6 +27,15 @@ from jobs.tables import api_keys, sessions, sign_in_links, users
 SHORTEST_PASSWORD = 12
 LONGEST_PASSWORD = 256
 _KEY_PREFIX = "dq"
+
+# How exactly the last use of a key is known.
+KEY_USE_SECONDS = 60.0
+# Made once: to build a statement anew costs more than to run it.
+_KEY_HOLDER = (
+    sa.select(users, api_keys.c.secret_sha256)
+    .join(api_keys, api_keys.c.user_id == users.c.id)
+    .where(api_keys.c.id == sa.bindparam("key_id"), api_keys.c.revoked_at.is_(None))
+)
 
 # Argon2 takes 64 MiB and a core for each check; more than two at once would be a way to stop the service.
 _hashing = threading.BoundedSemaphore(2)
@@ -296,27 +305,39 @@ def create_api_key(engine: sa.Engine, user_id: UserId, name: str) -> str:
 
 def api_key_user(engine: sa.Engine, presented: str) -> User | None:
     """Return the user an API key acts for, or ``None`` when it is unknown or revoked."""
-    prefix, _, rest = presented.partition("_")
-    key_id, _, secret = rest.partition("_")
-    if prefix != _KEY_PREFIX or not secret:
+    key_id, secret = _parts_of_key(presented)
+    if not secret:
         return None
-    clock = Clock(engine.dialect.name)
-    statement = (
-        sa.select(users, api_keys.c.secret_sha256, api_keys.c.last_used_at)
-        .join(api_keys, api_keys.c.user_id == users.c.id)
-        .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-    )
     with reading(engine) as connection:
-        row = connection.execute(statement).one_or_none()
-        now = clock.read(connection)
+        row = connection.execute(_KEY_HOLDER, {"key_id": key_id}).one_or_none()
     if row is None or not hmac.compare_digest(row.secret_sha256, _digest(secret)):
         return None
-    if row.last_used_at is None or now - row.last_used_at > timedelta(minutes=5):
-        with engine.begin() as connection:
-            connection.execute(
-                sa.update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=clock.now)
-            )
     return to_user(row)
+
+
+def note_api_key_use(engine: sa.Engine, presented: str) -> None:
+    """Write down that a good key was used just now, unless that was done within the last minute."""
+    clock = Clock(engine.dialect.name)
+    statement = (
+        sa.update(api_keys)
+        .where(
+            api_keys.c.id == _parts_of_key(presented)[0],
+            sa.or_(
+                api_keys.c.last_used_at.is_(None),
+                api_keys.c.last_used_at < clock.after(-KEY_USE_SECONDS),
+            ),
+        )
+        .values(last_used_at=clock.now)
+    )
+    with engine.begin() as connection:
+        connection.execute(statement)
+
+
+def _parts_of_key(presented: str) -> tuple[str, str]:
+    """Return a key's id and secret; the secret is empty when it is no key of ours."""
+    prefix, _, rest = presented.partition("_")
+    key_id, _, secret = rest.partition("_")
+    return key_id, secret if prefix == _KEY_PREFIX else ""
 
 
 def list_api_keys(engine: sa.Engine, user_id: UserId) -> list[ApiKey]:

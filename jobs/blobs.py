@@ -12,11 +12,12 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +26,8 @@ from jobs.free_space import require_free_bytes
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SPOOL_PREFIX = "upload-"
+# What tells one kind of file from another stands in these.
+HEAD_BYTES = 8192
 # How much is written between two looks at the disk's free space.
 _LOOK_BYTES = 8 * 1024 * 1024
 _FOLDER = re.compile("[0-9a-f]{2}")
@@ -39,30 +42,40 @@ class Spool:
         limit: bytes after which nothing more is kept and :attr:`too_large` is set.
         min_free_bytes: how much the disk must have left, now and while the file grows; 0 for no look.
 
+    Attributes:
+        path: where the bytes are, under a temporary name.
+        size: how many bytes came.
+        head: the first :data:`HEAD_BYTES` of them, so that nobody has to read them back.
+        too_large: whether there were more than ``limit``.
+
     Raises:
         StorageFull: it has less.
     """
 
     def __init__(self, folder: Path, limit: int, min_free_bytes: int = 0) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        require_free_bytes(folder, min_free_bytes)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=_SPOOL_PREFIX)
-        self.path = Path(name)
+        try:
+            require_free_bytes(folder, min_free_bytes)
+            self.path, self._file = _make_temporary(folder)
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            require_free_bytes(folder, min_free_bytes)
+            self.path, self._file = _make_temporary(folder)
         self.size = 0
         self.too_large = False
-        self._file: BinaryIO = os.fdopen(handle, "w+b")
+        self.head = b""
         self._hash = hashlib.sha256()
         self._limit = limit
         self._min_free_bytes = min_free_bytes
         self._next_look = _LOOK_BYTES
+        self._discarded = False
 
     @property
     def sha256(self) -> str:
         """The hash of what was written, in hexadecimal."""
         return self._hash.hexdigest()
 
-    def write(self, chunk: bytes) -> int:
-        """Take the next bytes.
+    def write(self, chunk: bytes | memoryview) -> int:
+        """Take the next bytes; they are hashed and written as they are, without a copy.
 
         Raises:
             StorageFull: the disk or quota is full, or nearly.
@@ -74,12 +87,20 @@ class Spool:
         if self.size >= self._next_look:
             require_free_bytes(self.path.parent, self._min_free_bytes)
             self._next_look = self.size + _LOOK_BYTES
+        if len(self.head) < HEAD_BYTES:
+            self.head += bytes(chunk[: HEAD_BYTES - len(self.head)])
         self._hash.update(chunk)
         try:
-            self._file.write(chunk)
+            self._write(chunk)
         except OSError as error:
             raise _storage_error(error) from error
         return len(chunk)
+
+    def _write(self, chunk: bytes | memoryview) -> None:
+        written = self._file.write(chunk)
+        # A disk that fills takes a part, and tells why at the next try.
+        while written < len(chunk):
+            written += self._file.write(memoryview(chunk)[written:])
 
     def read(self, size: int = -1) -> bytes:
         """Read back what was written."""
@@ -99,15 +120,15 @@ class Spool:
 
     def discard(self) -> None:
         """Close and delete the temporary file; harmless after it was stored."""
+        if self._discarded:
+            return
+        self._discarded = True
         with contextlib.suppress(OSError):
             self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def flush_to_disk(self, *, keep_open: bool = False) -> None:
+    def flush_to_disk(self) -> None:
         """Make the bytes durable under their temporary name, or a new one when that was used up.
-
-        Args:
-            keep_open: whether the bytes may be asked for once more, whatever becomes of the file's name.
 
         Raises:
             StorageFull: the disk or quota is full.
@@ -115,17 +136,13 @@ class Spool:
         try:
             if not self.path.exists():
                 self._copy()
-            self._file.flush()
             sync_file(self._file.fileno())
-            if not keep_open:
-                self._file.close()
         except OSError as error:
             raise _storage_error(error) from error
 
     def _copy(self) -> None:
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=_SPOOL_PREFIX)
         with self._file as source:
-            self.path, self._file = Path(name), os.fdopen(handle, "w+b")
+            self.path, self._file = _make_temporary(self.path.parent)
             source.seek(0)
             shutil.copyfileobj(source, self._file)
 
@@ -157,13 +174,11 @@ class BlobStore:
         except OSError as error:
             raise _storage_error(error) from error
 
-    def store(self, spool: Spool, *, keep_open: bool = False) -> str:
+    def store(self, spool: Spool) -> str:
         """Make an upload durable and give it its name.
 
         Args:
             spool: a complete upload; closed afterwards.
-            keep_open: leave the spool open, so that it can be stored once more should the file be deleted
-                before a row names it; to be discarded by the caller.
 
         Returns:
             Its SHA-256.
@@ -171,19 +186,49 @@ class BlobStore:
         Raises:
             StorageFull: the disk or quota is full; nothing was stored.
         """
-        sha256 = spool.sha256
-        target = self.path(sha256)
-        spool.flush_to_disk(keep_open=keep_open)
         try:
-            fresh_folder = not target.parent.exists()
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            spool.path.rename(target)
-            sync_folder(target.parent)
-            if fresh_folder:
+            return self.store_all([spool])[0]
+        finally:
+            spool.discard()
+
+    def store_all(self, spools: Sequence[Spool]) -> list[str]:
+        """Make uploads durable and give them their names; each folder is fsynced once.
+
+        Args:
+            spools: complete uploads. They stay open, so that one can be stored once more should its file
+                be deleted before a row names it; to be discarded by the caller.
+
+        Returns:
+            Their SHA-256, in order.
+
+        Raises:
+            StorageFull: the disk or quota is full; no row may name any of them.
+        """
+        hashes = [spool.sha256 for spool in spools]
+        for spool in spools:
+            spool.flush_to_disk()
+        try:
+            made_folder = False
+            for spool, sha256 in zip(spools, hashes, strict=True):
+                made_folder |= self._rename(spool, sha256)
+            for folder in dict.fromkeys(self.path(sha256).parent for sha256 in hashes):
+                sync_folder(folder)
+            if made_folder:
                 sync_folder(self._root)
         except OSError as error:
             raise _storage_error(error) from error
-        return sha256
+        return hashes
+
+    def _rename(self, spool: Spool, sha256: str) -> bool:
+        """Give an upload its name, and say whether its folder had to be made first."""
+        target = self.path(sha256)
+        try:
+            spool.path.rename(target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            spool.path.rename(target)
+            return True
+        return False
 
     def path(self, sha256: str) -> Path:
         """Return where the bytes with this hash are, or would be."""
@@ -277,6 +322,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _make_temporary(folder: Path) -> tuple[Path, FileIO]:
+    """Make an empty file for what arrives; unbuffered, because what arrives comes in large pieces."""
+    path = folder / f"{_SPOOL_PREFIX}{secrets.token_hex(8)}"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return path, FileIO(os.open(path, flags, 0o600), "r+")
 
 
 def _storage_error(error: OSError) -> Exception:

@@ -15,6 +15,18 @@ import sqlalchemy as sa
 
 from jobs.tables import unreferenced_bytes
 
+# Row by row, in the order of the array. Counted, so that nothing needs to be sent back for each.
+_LOCK_ALL = sa.select(
+    sa.func.count(
+        sa.func.pg_advisory_xact_lock(
+            sa.func.unnest(sa.bindparam("keys", type_=sa.ARRAY(sa.BigInteger()))).column_valued("key")
+        )
+    )
+)
+_FORGET = sa.delete(unreferenced_bytes).where(
+    unreferenced_bytes.c.sha256.in_(sa.bindparam("hashes", expanding=True))
+)
+
 
 def hold_bytes(connection: sa.Connection, hashes: Iterable[str]) -> None:
     """Keep bytes from being deleted until this transaction ends, and forget that nobody named them.
@@ -27,10 +39,11 @@ def hold_bytes(connection: sa.Connection, hashes: Iterable[str]) -> None:
         hashes: the SHA-256 of every document's bytes; all in one call, so that two uploads of the same
             files wait for each other in the same order.
     """
-    for sha256 in sorted(set(hashes)):
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_key(sha256))))
-        connection.execute(sa.delete(unreferenced_bytes).where(unreferenced_bytes.c.sha256 == sha256))
+    wanted = sorted(set(hashes))
+    if connection.dialect.name == "postgresql":
+        connection.execute(_LOCK_ALL, {"keys": [_key_number(sha256) for sha256 in wanted]})
+    # Not in the statement above, which would not see what was written while it waited.
+    connection.execute(_FORGET, {"hashes": wanted})
 
 
 def try_to_hold_bytes(connection: sa.Connection, sha256: str) -> bool:
@@ -49,4 +62,8 @@ def try_to_hold_bytes(connection: sa.Connection, sha256: str) -> bool:
 
 
 def _key(sha256: str) -> sa.ColumnElement[int]:
-    return sa.literal(int.from_bytes(bytes.fromhex(sha256[:16]), "big", signed=True), sa.BigInteger())
+    return sa.literal(_key_number(sha256), sa.BigInteger())
+
+
+def _key_number(sha256: str) -> int:
+    return int.from_bytes(bytes.fromhex(sha256[:16]), "big", signed=True)

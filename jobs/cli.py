@@ -21,7 +21,7 @@ from jobs.delivery import Delivery, web_connection
 from jobs.doctor import examine
 from jobs.duplicates import Dedupe
 from jobs.errors import DocQueueError, DuplicateDocument
-from jobs.intake import Accepted, Intake, Order, Upload
+from jobs.intake import Intake
 from jobs.logs import configure
 from jobs.model import ENDED_STATUSES, JSON, Role, Status
 from jobs.operations import resources_of_operations
@@ -30,6 +30,7 @@ from jobs.queue_overview import overview
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings, load_settings, prepare_data_dir
 from jobs.tasks import process_document_queue
+from jobs.uploads import Accepted, Order, Upload
 from jobs.waiting import Explainer
 
 _CHUNK = 1024 * 1024

@@ -6,10 +6,9 @@ answered cannot be lost; what was not answered left at most an unnamed file behi
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 import structlog
@@ -22,83 +21,40 @@ from jobs.duplicates import Dedupe, newest_document, newest_usable, open_item
 from jobs.errors import AlreadyQueued, DeliveryError, DuplicateDocument, UploadTooLarge
 from jobs.extraction import sniff
 from jobs.free_space import telling_full_database
+from jobs.group_commit import GroupCommit
 from jobs.idempotency import Answer, IdempotencyKeys, Turn
 from jobs.ids import new_id
-from jobs.model import Document, DocumentId, QueueItem, UserId
-from jobs.queue_service import DocumentQueueService
+from jobs.model import Document, QueueItem, UserId
+from jobs.queue_service import DocumentQueueService, NewItem
 from jobs.rows import to_document
 from jobs.settings import Settings
 from jobs.tables import documents
+from jobs.uploads import Accepted, Duplicate, Order, Taken, Upload, clean_filename
 
-_LONGEST_NAME_BYTES = 240
-_SNIFFED_BYTES = 65_536
 # What is due later than this is left to the sweep alone: Redis need not remember it for so long.
 _RUNG_AHEAD = timedelta(days=1)
+
+# Made once: to build a statement anew costs more than to run it. What is returned makes SQLAlchemy send all
+# rows in one statement.
+_INSERT_DOCUMENTS = {
+    "sqlite": sa.insert(documents).returning(*documents.c),
+    "postgresql": sa.insert(documents).values(created_at=Clock("postgresql").now).returning(*documents.c),
+}
+
+# How many transactions of uploads at once: SQLite has one writer; while one waits for PostgreSQL to answer,
+# another has something to do.
+_LANES = {"sqlite": 1, "postgresql": 2}
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """A file that arrived: what it was called, and its bytes."""
+class _Parcel:
+    """The files of one request, their bytes durable: each with its hash and media type."""
 
-    filename: str
-    spool: Spool
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be done with documents, and when.
-
-    Attributes:
-        operation: one of :data:`jobs.model.OPERATION_NAMES`.
-        priority: higher goes first; -100 to 100.
-        queue: one of the settings' queues; the first when ``None``.
-        delay_seconds: not before this many seconds.
-        due_at: not before this instant, by the database's clock; in the past it is now.
-    """
-
-    operation: str = "process"
-    priority: int = 0
-    queue: str | None = None
-    delay_seconds: float = 0.0
-    due_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A stored document and the item that will work on it, or already has.
-
-    Attributes:
-        duplicate_of: the document, when it is an older one with the same bytes.
-        reused: whether the item was there before, too.
-    """
-
-    document: Document
-    item: QueueItem
-    duplicate_of: DocumentId | None = None
-    reused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """A file that was refused because its owner has sent it before.
-
-    Attributes:
-        filename: what it was called this time.
-        document: what was made of it the last time.
-    """
-
-    filename: str
-    document: Document
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of the files of one request, each list in their order."""
-
-    accepted: list[Accepted]
-    duplicates: list[Duplicate]
+    files: list[tuple[Upload, str, str]]
+    order: Order
+    owner: UserId | None
 
 
 class Intake:
@@ -129,6 +85,12 @@ class Intake:
         self._service = service
         self._delivery = delivery
         self._clock = Clock(engine.dialect.name)
+        self._commits = GroupCommit(
+            self._write_together,
+            self._announce_taken,
+            (sa.exc.OperationalError,),
+            _LANES[engine.dialect.name],
+        )
         self.keys = IdempotencyKeys(engine, settings)
 
     def new_spool(self) -> Spool:
@@ -216,24 +178,15 @@ class Intake:
             if upload.spool.too_large:
                 raise UploadTooLarge(f"The file is larger than {self._settings.max_upload_bytes} bytes.")
         try:
-            stored = [(upload, *self._store(upload)) for upload in uploads]
-            with telling_full_database(), self._engine.begin() as connection:
-                self._hold_bytes(connection, uploads)
-                taken = Taken([], [])
-                for upload, sha256, media_type in stored:
-                    known = self._known(connection, upload, order, owner, dedupe)
-                    if isinstance(known, Duplicate):
-                        taken.duplicates.append(known)
-                    else:
-                        made = known or self._insert(connection, upload, sha256, media_type, owner, order)
-                        taken.accepted.append(made)
-                _require_accepted(taken)
-                if turn is not None and answer is not None:
-                    self.keys.answer_in(connection, turn, answer(taken))
+            self._service.check_order(order.operation, order.queue)
+            parcel = _Parcel(self._store(uploads), order, owner)
+            if dedupe is Dedupe.NONE and turn is None:
+                return self._commits.submit(parcel)
+            taken = self._write_alone(parcel, dedupe, turn, answer)
         finally:
             for upload in uploads:
                 upload.spool.discard()
-        self.announce([one.item for one in taken.accepted if not one.reused])
+        self._announce_taken([taken])
         return taken
 
     def reprocess(
@@ -297,19 +250,66 @@ class Intake:
             return False
         return True
 
-    def _store(self, upload: Upload) -> tuple[str, str]:
-        upload.spool.seek(0)
-        head = upload.spool.read(_SNIFFED_BYTES)
-        media_type = sniff(head, upload.spool.path, upload.filename)
-        return self._blobs.store(upload.spool, keep_open=True), media_type
+    def _announce_taken(self, taken: Sequence[Taken]) -> None:
+        self.announce([one.item for each in taken for one in each.accepted if not one.reused])
 
-    def _hold_bytes(self, connection: sa.Connection, uploads: Sequence[Upload]) -> None:
+    def _store(self, uploads: Sequence[Upload]) -> list[tuple[Upload, str, str]]:
+        kinds = [sniff(upload.spool.head, upload.spool.path, upload.filename) for upload in uploads]
+        hashes = self._blobs.store_all([upload.spool for upload in uploads])
+        return list(zip(uploads, hashes, kinds, strict=True))
+
+    def _write_together(self, parcels: Sequence[_Parcel]) -> list[Taken]:
+        """Write the rows of several requests in one transaction."""
+        with telling_full_database(), self._engine.begin() as connection:
+            self._hold_bytes(connection, [file for parcel in parcels for file in parcel.files])
+            return self._insert(connection, parcels)
+
+    def _write_alone(
+        self,
+        parcel: _Parcel,
+        dedupe: Dedupe,
+        turn: Turn | None,
+        answer: Callable[[Taken], Answer] | None,
+    ) -> Taken:
+        """Write the rows of a request that has to look first, or whose answer is kept."""
+        with telling_full_database(), self._engine.begin() as connection:
+            self._hold_bytes(connection, parcel.files)
+            if dedupe is Dedupe.NONE:
+                (taken,) = self._insert(connection, [parcel])
+            else:
+                taken = Taken([], [])
+                # One after the other: a file may come twice in a request.
+                for file in parcel.files:
+                    self._take_known(connection, file, parcel, dedupe, taken)
+                _require_accepted(taken)
+            if turn is not None and answer is not None:
+                self.keys.answer_in(connection, turn, answer(taken))
+        return taken
+
+    def _hold_bytes(self, connection: sa.Connection, files: Sequence[tuple[Upload, str, str]]) -> None:
         """Keep the stored files from being pruned before their documents name them."""
-        hold_bytes(connection, [upload.spool.sha256 for upload in uploads])
-        for upload in uploads:
+        hold_bytes(connection, [sha256 for _, sha256, _ in files])
+        for upload, sha256, _ in files:
             # Pruned between its storing and this lock, because nobody had named it for long.
-            if self._blobs.size(upload.spool.sha256) is None:
-                self._blobs.store(upload.spool, keep_open=True)
+            if self._blobs.size(sha256) is None:
+                self._blobs.store_all([upload.spool])
+
+    def _take_known(
+        self,
+        connection: sa.Connection,
+        file: tuple[Upload, str, str],
+        parcel: _Parcel,
+        dedupe: Dedupe,
+        taken: Taken,
+    ) -> None:
+        known = self._known(connection, file[0], parcel.order, parcel.owner, dedupe)
+        if isinstance(known, Duplicate):
+            taken.duplicates.append(known)
+        elif known is not None:
+            taken.accepted.append(known)
+        else:
+            (new,) = self._insert(connection, [_Parcel([file], parcel.order, parcel.owner)])
+            taken.accepted.extend(new.accepted)
 
     def _known(
         self,
@@ -323,8 +323,6 @@ class Intake:
 
         The lock on its bytes is held, so that of two requests with the same file one sees the other's.
         """
-        if dedupe is Dedupe.NONE:
-            return None
         sha256 = upload.spool.sha256
         if dedupe is Dedupe.REUSE:
             usable = newest_usable(connection, owner, sha256, order.operation)
@@ -341,29 +339,32 @@ class Intake:
         item, made = self._enqueue_again(connection, existing.id, order, fresh=fresh)
         return Accepted(existing, item, existing.id, reused=not made)
 
-    def _insert(
-        self,
-        connection: sa.Connection,
-        upload: Upload,
-        sha256: str,
-        media_type: str,
-        owner: UserId | None,
-        order: Order,
-    ) -> Accepted:
-        row = connection.execute(
-            sa.insert(documents)
-            .values(
-                id=new_id(),
-                owner_id=owner,
-                sha256=sha256,
-                size=upload.spool.size,
-                filename=clean_filename(upload.filename),
-                media_type=media_type,
-                created_at=self._clock.now,
-            )
-            .returning(*documents.c)
-        ).one()
-        return Accepted(to_document(row), self._enqueue(connection, row.id, order, fresh=False))
+    def _insert(self, connection: sa.Connection, parcels: Sequence[_Parcel]) -> list[Taken]:
+        """Insert new documents and their items: a statement for each table, however many there are."""
+        rows: list[dict[str, object]] = [
+            {
+                "id": new_id(),
+                "owner_id": parcel.owner,
+                "sha256": sha256,
+                "size": upload.spool.size,
+                "filename": clean_filename(upload.filename),
+                "media_type": media_type,
+            }
+            for parcel in parcels
+            for upload, sha256, media_type in parcel.files
+        ]
+        if self._clock.dialect == "sqlite":
+            now = datetime.now(UTC)
+            for row in rows:
+                row["created_at"] = now
+        found = {row.id: row for row in connection.execute(_INSERT_DOCUMENTS[self._clock.dialect], rows)}
+        made = [to_document(found[row["id"]]) for row in rows]
+        orders = [parcel.order for parcel in parcels for _ in parcel.files]
+        items = self._service.enqueue_many_in(
+            connection, [_new_item(document, order) for document, order in zip(made, orders, strict=True)]
+        )
+        accepted = iter([Accepted(*pair) for pair in zip(made, items, strict=True)])
+        return [Taken([next(accepted) for _ in parcel.files], []) for parcel in parcels]
 
     def _enqueue_again(
         self, connection: sa.Connection, document_id: str, order: Order, *, fresh: bool
@@ -395,34 +396,21 @@ class Intake:
         )
 
 
+def _new_item(document: Document, order: Order) -> NewItem:
+    return NewItem(
+        document.id,
+        document.owner_id,
+        order.operation,
+        order.priority,
+        order.queue,
+        order.delay_seconds,
+        order.due_at,
+    )
+
+
 def _require_accepted(taken: Taken) -> None:
     if not taken.accepted and taken.duplicates:
         raise DuplicateDocument(
             "You have sent this file before. It was refused, as you asked.",
             taken.duplicates[0].document.id,
         )
-
-
-def clean_filename(raw: str) -> str:
-    """Make a name safe to show and to offer for download; it is never used as a path.
-
-    Folders, control characters and the invisible characters that reverse text are dropped, and
-    the rest is cut to 240 bytes with the extension kept.
-
-    Args:
-        raw: what the sender called the file.
-
-    Returns:
-        A name of at least one character.
-    """
-    name = unicodedata.normalize("NFC", raw.replace("\\", "/").rsplit("/", 1)[-1])
-    name = "".join(
-        char for char in name if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-    )
-    name = name.strip().lstrip(".") or "document"
-    if len(name.encode()) <= _LONGEST_NAME_BYTES:
-        return name
-    stem, dot, extension = name.rpartition(".")
-    tail = dot + extension if stem and len(extension.encode()) <= 20 else ""  # no real extension is longer
-    kept = (stem if tail else name).encode()[: _LONGEST_NAME_BYTES - len(tail.encode())]
-    return kept.decode(errors="ignore") + tail

@@ -113,6 +113,7 @@ class QueueItem:
     turn: int = 0
     deferred: bool = False
     superseded: bool = False
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

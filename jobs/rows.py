@@ -52,6 +52,7 @@ ITEM_COLUMNS = (
     queue_items.c.turn,
     queue_items.c.deferred,
     queue_items.c.superseded,
+    queue_items.c.started_at,
 )
 """The columns of a :class:`jobs.model.QueueItem`, in its order."""
 

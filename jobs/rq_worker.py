@@ -1,64 +1,60 @@
-"""RQ's worker, hardened, and the small pool that keeps several of them running.
+"""The worker: takes bells from RQ, keeps one warm work horse at work, and tells when it dies.
 
-Three generations of processes: the pool, its workers, and each worker's horse, a fork that runs
-one job. The pool starts a worker again however it ended. A worker tells the database at once
-when its horse dies, and of what; the pool tells it when a worker dies. Neither trusts Redis with
-anything but bells: Redis may go away, be flushed, or hold garbage at any moment.
+Three generations of processes: the pool, its workers, and their horses. The warm horse works documents
+off, many in its life; whatever else stands in the list, like the periodic sweep, gets a horse of its own, as
+RQ has it. The pool starts a worker again however it ended. A worker tells the database at once when its horse
+dies, and of what; the pool tells it when a worker dies.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
+import math
 import os
 import signal
-import socket
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 import redis
-import sqlalchemy as sa
 import structlog
-from rq import Queue, Worker, worker_registration
-from rq.exceptions import NoSuchJobError, StopRequested
+from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
-from rq.serializers import JSONSerializer
 from rq.timeouts import JobTimeoutException
-from rq.utils import as_text, now
+from rq.utils import now
+from rq.worker import WorkerStatus
 
-from jobs import database, logs
-from jobs.delivery import PROCESS, DocumentJob, web_connection, worker_connection
+from jobs import logs
+from jobs.death_reports import lend_service
+from jobs.delivery import PROCESS, web_connection, worker_connection
 from jobs.horse_death import describe_death, oom_kills, peak_memory_bytes, prefer_as_oom_victim
+from jobs.horse_keeper import HorseKeeper
+from jobs.horse_link import CLAIMED, IDLE, SETTLED, HorseLink, Message
 from jobs.operations import make_stages
 from jobs.parent_death import die_with_parent
-from jobs.queue_service import DocumentQueueService
+from jobs.rq_books import Books, Left
 from jobs.settings import Settings, load_settings
+from jobs.tolerant_worker import MONITOR_SECONDS, TolerantWorker
+from jobs.warm_horse import EXIT_DATABASE_AWAY, EXIT_RAISED, EXIT_TIMED_OUT, WarmHorse
 
 log = structlog.get_logger()
 
 SEEN_EVERY_SECONDS = 9.0
 # A terminal, a platform and a supervisor may each send the first signal; RQ takes these for one as well.
 _ECHO_SECONDS = 1.0
-# How a horse tells its parent that the job ended by an exception that the runner let through.
-_EXIT_RAISED = 70
-_EXIT_TIMED_OUT = 71
-_EXIT_DATABASE_AWAY = 72
-_EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
-    (JobTimeoutException, _EXIT_TIMED_OUT),
-    (sa.exc.OperationalError, _EXIT_DATABASE_AWAY),
-    (BaseException, _EXIT_RAISED),
-)
-_MONITOR_SECONDS = 10
 _LONGEST_REPORT_WAIT = 4.0
-_REDIS_AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
+# How often a busy horse is looked at when it says nothing.
+_LOOK_SECONDS = 0.2
+# After so long at documents, RQ's other duties have their turn.
+_LONGEST_DRAIN_SECONDS = 15.0
+# Bells for what was worked off already are taken so many at a time.
+_SPENT_BELLS = 100
 
 
-class DocumentWorker(Worker):
+class DocumentWorker(TolerantWorker):
     """One RQ worker on one queue: JSON only, allow-listed functions only.
 
     Args:
@@ -68,9 +64,6 @@ class DocumentWorker(Worker):
         queue: the queue it listens to; the usual one when ``None``.
     """
 
-    # The longest wait between two looks whether Redis is back.
-    max_connection_wait_time = 4.0
-    log_result_lifespan = False
     # A job that is told that its time is up may take so long to write that down; then its horse is killed.
     overdue_seconds = 15
 
@@ -84,36 +77,26 @@ class DocumentWorker(Worker):
         self._was_overdue = False
         self._oom_kills: int | None = None
         self._seen_at = float("-inf")
+        self._beaten_at = float("-inf")
         self._parent_pid = os.getppid()
-        self._raised: type[BaseException] | None = None
+        self._raised: BaseException | None = None
         self._being_stopped = False
-        self._database_was_away = False
-        self._redis_was_away = False
-        super().__init__(
-            [self._queue_name],
-            name=name,
-            connection=connection,
-            job_class=DocumentJob,
-            serializer=JSONSerializer,
-            worker_ttl=30,
-            maintenance_interval=15,
-            job_monitoring_interval=_MONITOR_SECONDS,
-            log_job_description=False,
-        )
+        self._warm = HorseKeeper(self._live_as_warm_horse)
+        super().__init__(self._queue_name, name, connection)
+        self._books = Books(self.queues[0], self.key, self.executions_key, name)
 
-    @property
-    def dequeue_timeout(self) -> int:
-        """Seconds that one blocking wait for a job takes; the worker is seen in between."""
-        return 10
-
-    # The horse.
+    # The horse of a job that is no document's.
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """Run one job in the forked horse, which dies with this worker."""
+        self._begin_as_horse()
+        super().main_work_horse(job, queue)
+
+    def _begin_as_horse(self) -> None:
         # self.pid is still the parent's here; RQ reads it once, in the constructor.
         die_with_parent(signal.SIGKILL, int(self.pid or 0))
         prefer_as_oom_victim()
-        super().main_work_horse(job, queue)
+        self._warm.leave()
 
     def setup_work_horse_signals(self) -> None:
         """Let the horse finish when everything is told to stop; the worker decides when to end it.
@@ -127,78 +110,190 @@ class DocumentWorker(Worker):
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run the job; end the horse with a telling code if an exception got through."""
         if not super().perform_job(job, queue, execution):
-            raised = self._raised or Exception
-            os._exit(next(code for kind, code in _EXIT_CODES if issubclass(raised, kind)))
+            timed_out = isinstance(self._raised, JobTimeoutException)
+            os._exit(EXIT_TIMED_OUT if timed_out else EXIT_RAISED)
         return True
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """Remember what the job raised; called in the horse."""
-        self._raised = exc_info[0]
+        self._raised = exc_info[1]
         super().handle_exception(job, *exc_info)
+
+    def _live_as_warm_horse(self, link: HorseLink) -> None:
+        self._begin_as_horse()
+        self.setup_work_horse_signals()
+        WarmHorse(self._settings, self.name, self._queue_name, link).run()
+
+    def _warm_horse(self) -> HorseLink:
+        """Return the link to a living warm horse."""
+        if not self._warm.is_alive():
+            self._warm.fork()
+            self._oom_kills = oom_kills()
+        return self._warm.link
 
     # The parent of the horse.
 
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Wait for a job, with a horse at hand."""
+        self._warm_horse()
+        return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Fork a horse for the job and wait for it, with or without Redis."""
+        """Answer a bell with the warm horse; run anything else in a horse of its own."""
+        if job.data and job.func_name == PROCESS:
+            self._work_documents(job)
+        else:
+            self._run_apart(job, queue)
+        # If Redis went away, RQ left these as they were.
+        self._horse_pid = 0
+        self.executions.clear()
+        self.set_state(WorkerStatus.IDLE)
+
+    def _run_apart(self, job: Job, queue: Queue) -> None:
         if not job.timeout or job.timeout < 0:
             job.timeout = self._settings.longest_timeout_seconds
         self._limit_seconds = int(job.timeout)
         longest = self._limit_seconds + self.overdue_seconds
         self._overdue_at = time.monotonic() + longest
         self._was_overdue = False
-        self.job_monitoring_interval = min(_MONITOR_SECONDS, longest)
+        self.job_monitoring_interval = min(MONITOR_SECONDS, longest)
         self._oom_kills = oom_kills()
-        with self._redis_may_be_away():
+        with self.redis_may_be_away():
             super().execute_job(job, queue)
-        # If Redis went away, RQ left these as they were.
+
+    def _work_documents(self, bell: Job) -> None:
+        """Let the horse work the line off, whoever's bell it was; keep RQ's books meanwhile."""
+        link = self._warm_horse()
+        self._horse_pid = self._warm.pid
+        link.ring()
+        self.set_state(WorkerStatus.BUSY)
+        # The bell in hand is taken already; whichever item it leads to.
+        spent, owed = {bell.id}, -1
+        with self.redis_may_be_away():
+            self.connection.lrem(self.queues[0].intermediate_queue_key, 1, bell.id)
+        left = self._keep_books(0)
+        pause_at = time.monotonic() + _LONGEST_DRAIN_SECONDS
+        while True:
+            messages = link.wait(_LOOK_SECONDS)
+            if messages is None:
+                self._horse_ended()
+                if self._stop_requested or self._being_stopped:
+                    return
+                link = self._warm_horse()
+                self._horse_pid = self._warm.pid
+                link.ring()
+                continue
+            idle, began, ended = _summed_up(messages)
+            owed += sum(len(message.job_ids) for message in messages if message.word == CLAIMED)
+            spent.difference_update(began, ended)
+            if idle:
+                ended += spent
+                spent.clear()
+            if began or ended:
+                left = self._keep_books(max(0, owed), began, ended)
+                owed = min(0, owed)
+                link.share = math.ceil((left.bells + len(self._books.started) + 1) / max(1, left.workers))
+            if idle:
+                if self._stop_requested or not left.bells or left.others or time.monotonic() > pause_at:
+                    return
+                # Taken before the look, so that whatever they were rung for is found by it.
+                left = self._keep_books(_SPENT_BELLS)
+                link.ring()
+            elif self._stop_requested:
+                link.stop()
+            elif left.others or time.monotonic() > pause_at:
+                link.pause()
+            self._watch(link)
+
+    def _keep_books(self, bells: int, began: list[str] | None = None, ended: list[str] | None = None) -> Left:
+        with self.redis_may_be_away():
+            return self._books.keep(bells, began or [], ended or [])
+        return Left(0, 1, others=False)
+
+    def _watch(self, link: HorseLink) -> None:
+        """Kill a horse whose item is overdue; show that both live."""
+        running = link.running
+        if running is not None and time.monotonic() > running.until + self.overdue_seconds:
+            log.warning("horse_overdue", worker=self.name, item_id=running.item_id)
+            self._was_overdue = True
+            self.kill_horse()
+        if time.monotonic() - self._beaten_at > MONITOR_SECONDS:
+            self._oom_kills = oom_kills()
+            self.heartbeat()
+            with self.redis_may_be_away():
+                self._books.beat()
+
+    def _horse_ended(self) -> None:
+        """Find out how the warm horse ended, and tell the database before anything else."""
+        status, usage = self._warm.reap()
+        running = self._warm.link.running
+        item_id = None if running is None else running.item_id
+        if status != os.EX_OK:
+            if running is not None:
+                self._limit_seconds = self._limit_of(item_id)
+            self._report_death(status, self._reason(status, usage), peak_memory_bytes(usage), item_id)
+        self._was_overdue = False
+        self._warm.forget()
         self._horse_pid = 0
-        self.executions.clear()
-        self.set_state("idle")
+        with self.redis_may_be_away():
+            self._books.keep(0, ended=self._books.forget())
+
+    def _limit_of(self, item_id: str | None) -> int:
+        with lend_service(self._settings) as service:
+            if item_id is not None:
+                return self._settings.policy(service.read_item(item_id).operation).timeout_seconds
+        return self._settings.longest_timeout_seconds
 
     def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
-        """Wait for the horse; when it died, tell the database before anything else."""
+        """Wait for the end of a horse; when it died, tell the database before anything else."""
+        if self._horse_pid == self._warm.pid:
+            self._horse_ended()
+            return None, None, None
         pid, status, usage = super().wait_for_horse()
         # RQ's monitor set an alarm for its next heartbeat; it must not strike into what follows.
         signal.alarm(0)
         if status != os.EX_OK:
-            self._database_was_away = _exit_code(status) == _EXIT_DATABASE_AWAY
-            self._report_death(self._reason(status, usage), peak_memory_bytes(usage))
+            log.warning("horse_died", worker=self.name, reason=self._reason(status, usage))
         return pid, status, usage
 
     def _reason(self, status: int | None, usage: Any) -> str:
         code, cause = _exit_code(status), ""
         if self._was_overdue:
             cause = f"the work ran longer than {self._limit_seconds} seconds and had to be killed"
-        elif code == _EXIT_TIMED_OUT:
+        elif code == EXIT_TIMED_OUT:
             cause = f"the work ran longer than {self._limit_seconds} seconds"
-        elif code == _EXIT_RAISED:
+        elif code == EXIT_RAISED:
             cause = "the work process could not write down how the work ended"
         # The count is looked at with every heartbeat, so that it did not rise long before this death.
         before, after = self._oom_kills, oom_kills()
         rose = before is not None and after is not None and after > before
         return describe_death(status, usage, ran_out_of_memory=rose, cause=cause)
 
-    def _report_death(self, reason: str, peak: int | None) -> None:
+    def _report_death(self, status: int | None, reason: str, peak: int | None, running: str | None) -> None:
         """Tell the database, again while it is away; when the lease has run out the sweep has taken over.
 
         Until it is told nothing else is taken: what is reported is whatever this worker holds.
         """
         wait, give_up_at = 0.25, time.monotonic() + self._settings.lease_seconds
-        while not self._tell_database(reason, peak):
+        while not self._tell_database(status, reason, peak, running):
             if self._stop_requested or time.monotonic() + wait > give_up_at:
                 return
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_REPORT_WAIT)
 
-    def _tell_database(self, reason: str, peak: int | None) -> bool:
-        with _service(self._settings) as service:
+    def _tell_database(self, status: int | None, reason: str, peak: int | None, running: str | None) -> bool:
+        with lend_service(self._settings) as service:
             if self._being_stopped:
-                item = service.release_held(self.name, "the worker was stopped")
-            elif self._database_was_away:
-                item = service.release_held(self.name, "the database could not be written")
+                items = service.release_held(self.name, "the worker was stopped")
+            elif _exit_code(status) == EXIT_DATABASE_AWAY:
+                items = service.release_held(self.name, "the database could not be written")
             else:
-                item = service.report_horse_death(self.name, reason, peak_memory_bytes=peak)
-            log.warning("horse_died", worker=self.name, reason=reason, item_id=item and item.id)
+                items = service.report_horse_death(
+                    self.name, reason, running=running or "", peak_memory_bytes=peak
+                )
+            log.warning("horse_died", worker=self.name, reason=reason, item_id=running, items=len(items))
             return True
         return False
 
@@ -224,114 +319,16 @@ class DocumentWorker(Worker):
     def set_shutdown_requested_date(self) -> None:
         """Write nothing: this is called in a signal handler, maybe amid another Redis command."""
 
-    # Redis may be away, be flushed, or hold garbage.
-
-    @contextlib.contextmanager
-    def _redis_may_be_away(self) -> Iterator[None]:
-        try:
-            yield
-        except _REDIS_AWAY as error:
-            # Said once for each time that it goes away; the next heartbeat that lands resets it.
-            if not self._redis_was_away:
-                log.warning("redis_away", worker=self.name, error=str(error))
-            self._redis_was_away = True
-
-    def dequeue_job_and_maintain_ttl(
-        self, timeout: int | None, max_idle_time: int | None = None
-    ) -> tuple[Job, Queue] | None:
-        """Wait for a job; one that cannot be read is thrown away, the sweep rings for it again."""
-        while True:
-            try:
-                found: tuple[Job, Queue] | None = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
-            except (*_REDIS_AWAY, StopRequested):
-                raise
-            except Exception:
-                log.exception("job_unreadable", worker=self.name)
-                if not self._drop_unreadable():
-                    raise
-            else:
-                return found
-
-    def run_maintenance_tasks(self) -> None:
-        """Tidy RQ's registries; what cannot be read there is thrown away."""
-        with self._redis_may_be_away():
-            try:
-                super().run_maintenance_tasks()  # type: ignore[no-untyped-call]  # RQ is only partly typed
-            except (*_REDIS_AWAY, StopRequested):
-                raise
-            except Exception:
-                log.exception("rq_maintenance_failed", worker=self.name)
-                self._drop_unreadable()
-                for queue in self.queues:
-                    queue.release_maintenance_lock()  # type: ignore[no-untyped-call]  # the same
-
-    def _drop_unreadable(self) -> int:
-        """Remove every job whose hash cannot be read from wherever RQ would meet it.
-
-        Returns:
-            How many were removed.
-        """
-        queue = self.queues[0]
-        listed = {*queue.intermediate_queue.get_job_ids(), *queue.get_job_ids()}
-        registries = (
-            queue.started_job_registry, queue.finished_job_registry, queue.failed_job_registry,
-            queue.deferred_job_registry,
-        )  # fmt: skip
-        for registry in registries:
-            # Every index of an entry, without its score: bytes, whatever the client's types say.
-            entries = self.connection.zrange(registry.key, 0, -1)
-            listed.update(as_text(entry) for entry in entries)  # type: ignore[arg-type]  # see above
-        return sum(self._drop_if_unreadable(entry, registries) for entry in listed)
-
-    def _drop_if_unreadable(self, entry: str, registries: tuple[Any, ...]) -> bool:
-        # The registry of started jobs holds "job:execution".
-        job_id = entry.partition(":")[0]
-        try:
-            DocumentJob.fetch(job_id, connection=self.connection)
-        except NoSuchJobError:
-            return False
-        except _REDIS_AWAY:
-            raise
-        except Exception as error:  # noqa: BLE001  # garbage in a hash may raise anything
-            log.warning("unreadable_job_dropped", job_id=job_id, error=repr(error)[:200])
-        else:
-            return False
-        queue = self.queues[0]
-        with self.connection.pipeline() as pipeline:
-            pipeline.lrem(queue.intermediate_queue.key, 0, job_id)
-            pipeline.lrem(queue.key, 0, job_id)
-            for registry in registries:
-                pipeline.zrem(registry.key, entry)
-            pipeline.delete(DocumentJob.key_for(job_id))
-            pipeline.execute()
-        return True
-
-    def check_for_suspension(self, burst: bool) -> None:
-        """Wait while ``rq suspend`` is in force, as far as Redis can tell."""
-        with self._redis_may_be_away():
-            super().check_for_suspension(burst)
-
-    def set_state(self, state: str, pipeline: Any = None) -> None:
-        """Write the worker's state to Redis, for RQ's dashboard."""
-        with self._redis_may_be_away():
-            super().set_state(state, pipeline)
-
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Tell Redis and the database that this worker lives; register again after a flush."""
+        """Tell Redis and the database that this worker lives."""
         if pipeline is not None or self.is_horse:
             super().heartbeat(timeout, pipeline)
             return
         if os.getppid() != self._parent_pid:
             log.warning("pool_gone", worker=self.name)
             os.kill(os.getpid(), signal.SIGTERM)
-        with self._redis_may_be_away(), self.connection.pipeline() as own:
-            super().heartbeat(timeout, own)
-            worker_registration.register(self, own)
-            was_forgotten = own.execute()[0] == 1
-            self._redis_was_away = False
-            if was_forgotten and self.birth_date is not None:
-                own.hset(self.key, mapping={**self.serialize(), "state": self.get_state()})
-                own.execute()
+        self._beaten_at = time.monotonic()
+        self.beat(timeout)
         self._be_seen()
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
@@ -342,7 +339,7 @@ class DocumentWorker(Worker):
             self._was_overdue = True
             self.kill_horse()
             return
-        with self._redis_may_be_away():
+        with self.redis_may_be_away():
             super().maintain_heartbeats(job, execution)
         self.heartbeat()
 
@@ -350,65 +347,32 @@ class DocumentWorker(Worker):
         if time.monotonic() - self._seen_at < SEEN_EVERY_SECONDS:
             return
         self._seen_at = time.monotonic()
-        with _service(self._settings) as service:
+        with lend_service(self._settings) as service:
             state = "busy" if self.horse_pid else "idle"
             service.worker_seen(self.name, self.hostname or "", os.getpid(), state, self._queue_name)
 
-    def subscribe(self) -> None:
-        """Take no commands over Redis: they could stop jobs, and their thread would be forked."""
-
-    def unsubscribe(self) -> None:
-        """Undo nothing, see :meth:`subscribe`."""
-
     def teardown(self) -> None:
-        """Sign off from Redis and the database."""
+        """Let the horse go; sign off from Redis and the database."""
         if self.is_horse:
             return
-        with self._redis_may_be_away():
+        self._warm.let_go()
+        with self.redis_may_be_away():
             super().teardown()  # type: ignore[no-untyped-call]  # RQ is only partly typed
-        with _service(self._settings) as service:
+        with lend_service(self._settings) as service:
             service.worker_gone(self.name)
+
+
+def _summed_up(messages: list[Message]) -> tuple[bool, list[str], list[str]]:
+    """Return whether the horse is idle, which jobs began and still run, and which ended."""
+    began = [job_id for message in messages if message.word == CLAIMED for job_id in message.job_ids]
+    ended = [job_id for message in messages if message.word == SETTLED for job_id in message.job_ids]
+    over = set(ended)
+    idle = bool(messages) and messages[-1].word == IDLE
+    return idle, [job_id for job_id in began if job_id not in over], ended
 
 
 def _exit_code(status: int | None) -> int | None:
     return None if status is None else os.waitstatus_to_exitcode(status)
-
-
-@contextlib.contextmanager
-def _service(settings: Settings) -> Iterator[DocumentQueueService]:
-    """Lend the queue service for one call; its connection is closed before any fork.
-
-    Trouble with the database is logged only: the lease brings back what could not be reported.
-    """
-    engine = database.make_engine(settings, pooled=False)
-    try:
-        yield DocumentQueueService(engine, settings)
-    except StopRequested:
-        raise
-    except Exception as error:  # noqa: BLE001  # whatever it is, the worker must go on
-        log.warning("report_failed", error=repr(error)[:300])
-    finally:
-        engine.dispose()
-
-
-def new_worker_name() -> str:
-    """Return ``<host>-<pool's pid>-<random>``, short enough for its column."""
-    return f"{socket.gethostname()[:60]}-{os.getpid()}-{os.urandom(4).hex()}"
-
-
-def report_dead_worker(settings: Settings, name: str, reason: str) -> None:
-    """Give back what a worker held that can no longer do so itself.
-
-    Args:
-        settings: which database.
-        name: the dead worker.
-        reason: how it ended, for people.
-    """
-    with _service(settings) as service:
-        item = service.report_horse_death(name, reason)
-        service.worker_gone(name)
-        if item is not None:
-            log.warning("worker_died_holding", worker=name, item_id=item.id, reason=reason)
 
 
 def run_worker(settings: Settings, name: str, queue: str | None = None) -> None:

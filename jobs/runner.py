@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import random
-import resource
-import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 import structlog
@@ -24,6 +20,7 @@ import structlog
 from jobs.blobs import BlobStore
 from jobs.database import is_passing
 from jobs.errors import Cancelled, LeaseLost, Permanent, ProcessingError, Throttled, Transient
+from jobs.heartbeat import Heartbeat, Keeper, OutOfTime
 from jobs.ids import new_id
 from jobs.model import (
     JSON,
@@ -40,16 +37,13 @@ from jobs.model import (
     Status,
 )
 from jobs.operations import OPERATIONS, Stage, StageInput, cache_key, make_stages, resource_of
+from jobs.peak_memory import PeakMemory
 from jobs.queries import Queries
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings
 
 log = structlog.get_logger()
 
-# Work stops by itself when no renewal has landed for this part of a lease: by then it may be somebody else's.
-_TRUSTED_PART_OF_LEASE = 0.8
-# Progress is an event row; more than a few in a second tell nobody more.
-_PROGRESS_EVERY_SECONDS = 0.5
 # How long to leave a database alone that could not be written in the middle of an attempt.
 _DATABASE_AWAY_SECONDS = 5.0
 # How long to wait for somebody who asked us to wait and did not say how long.
@@ -58,10 +52,6 @@ _THROTTLED_SECONDS = 15.0
 
 # Seconds to the context that keeps them.
 TimeLimit = Callable[[int], AbstractContextManager[object]]
-
-
-class OutOfTime(Exception):
-    """An attempt took longer than its operation may."""
 
 
 class ReleaseRequested(BaseException):
@@ -108,6 +98,9 @@ class Runner:
         time_limit: makes a context that raises one of these after so many seconds, for one attempt. Without
             it the limit is kept where work reports progress and where a stage begins.
         stages: the stages by name; those of the settings when ``None``.
+
+    Attributes:
+        memory: what the attempt that began last has taken.
     """
 
     def __init__(
@@ -128,6 +121,9 @@ class Runner:
         self._queries = Queries(engine)
         self._blobs = BlobStore(settings.data_dir)
         self._stages = stages or make_stages(settings)
+        self.memory = PeakMemory()
+        # Bound once: it is used for every item, however short.
+        self._log = log.bind(worker=worker)
 
     def run(self, item_id: str) -> QueueItem | None:
         """Claim an item and work it off.
@@ -192,27 +188,48 @@ class Runner:
 
     def _attempt(self, lease: Lease) -> QueueItem | None:
         started = time.monotonic()
-        bound = log.bind(item_id=lease.item.id, attempt=lease.attempt, worker=self._worker)
         try:
-            with Heartbeat(self._service, lease, self._settings) as heartbeat:
-                outcome = self._outcome(lease, heartbeat)
-            item = self._settle(lease, outcome)
+            with Keeper(self._service, self._settings) as keeper:
+                keeper.keep([lease])
+                outcome = self.outcome_of(lease, keeper.begin(lease))
+            item = self.settle(lease, outcome)
         except LeaseLost:
-            bound.warning("lease_lost", seconds=round(time.monotonic() - started, 3))
+            self.log_lost(lease, time.monotonic() - started)
             return None
-        bound.info(
-            "attempt",
-            operation=item.operation,
-            outcome=type(outcome).__name__.lower(),
-            status=item.status.value,
-            code=item.error_code,
-            seconds=round(time.monotonic() - started, 3),
-        )
+        self.log_attempt(lease, outcome, time.monotonic() - started, item)
         return item
 
-    def _outcome(self, lease: Lease, heartbeat: Heartbeat) -> Outcome:
+    def log_attempt(
+        self, lease: Lease, outcome: Outcome, seconds: float, item: QueueItem | None = None
+    ) -> None:
+        """Log how an attempt ended; without ``item`` it is completed."""
+        self._log.info(
+            "attempt",
+            item_id=lease.item.id,
+            attempt=lease.attempt,
+            operation=lease.item.operation,
+            outcome=type(outcome).__name__.lower(),
+            status=Status.COMPLETED.value if item is None else item.status.value,
+            code=None if item is None else item.error_code,
+            seconds=round(seconds, 3),
+        )
+
+    def log_lost(self, lease: Lease, seconds: float) -> None:
+        """Log that an attempt's result was dropped, because the item is somebody else's."""
+        log.warning(
+            "lease_lost",
+            item_id=lease.item.id,
+            attempt=lease.attempt,
+            worker=self._worker,
+            seconds=round(seconds, 3),
+        )
+
+    def outcome_of(self, lease: Lease, heartbeat: Heartbeat) -> Outcome:
         """Run the stages and turn whatever happens into an outcome."""
-        limit = self._settings.policy(lease.item.operation).timeout_seconds
+        operation = OPERATIONS[lease.item.operation]
+        if not operation.stages:
+            return Completed()
+        limit = self._service.policy(operation.name).timeout_seconds
         try:
             with self._time_limit(limit):
                 self._run_stages(lease, heartbeat)
@@ -254,8 +271,9 @@ class Runner:
 
     def _run_stages(self, lease: Lease, heartbeat: Heartbeat) -> None:
         item = lease.item
-        document = self._queries.document(item.document_id, owner=None)
         operation = OPERATIONS[item.operation]
+        self.memory.begin()
+        document = self._queries.document(item.document_id, owner=None)
         done: dict[str, Artifact] = {}
         for name in operation.stages:
             stage = self._stages[name]
@@ -310,9 +328,9 @@ class Runner:
             self._service.throttle(error.key, seconds, error.public_message)
         return Snoozed(seconds * random.uniform(1.0, 1.2), error.public_message)  # noqa: S311  # no secret
 
-    def _settle(self, lease: Lease, outcome: Outcome) -> QueueItem:
+    def settle(self, lease: Lease, outcome: Outcome) -> QueueItem:
         """Settle; after a lost connection ask again, which changes nothing if it had landed."""
-        peak = _peak_memory_bytes()
+        peak = self.memory.so_far()
         for wait in (0.2, 1.0, 3.0):
             try:
                 return self._service.settle(lease, outcome, peak_memory_bytes=peak)
@@ -320,116 +338,6 @@ class Runner:
                 log.warning("settle_retried", item_id=lease.item.id, attempt=lease.attempt)
                 time.sleep(wait)
         return self._service.settle(lease, outcome, peak_memory_bytes=peak)
-
-
-@dataclass
-class Heartbeat:
-    """Renews a lease from a thread while the attempt runs, and tells the attempt when to stop."""
-
-    service: DocumentQueueService
-    lease: Lease
-    settings: Settings
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _lost: bool = False
-    _cancelled: bool = False
-    _renewed_at: float = field(default_factory=time.monotonic)
-    _reported_at: float = 0.0
-    _reported: float = -1.0
-    _thread: threading.Thread | None = None
-    _out_of_time_at: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        limit = self.settings.policy(self.lease.item.operation).timeout_seconds
-        self._out_of_time_at = time.monotonic() + limit
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def enter(self, stage: str) -> None:
-        """Say which stage begins.
-
-        Raises:
-            LeaseLost: the item is no longer ours.
-            Cancelled: a person asked to stop.
-        """
-        self._note(self.service.renew(self.lease, stage=stage, progress=0.0))
-        self._reported = 0.0
-        self.check()
-
-    def report(self, progress: float) -> None:
-        """Say how much of the stage is done; writes at most twice a second.
-
-        Args:
-            progress: 0 to 1.
-
-        Raises:
-            LeaseLost: the item is no longer ours.
-            Cancelled: a person asked to stop.
-        """
-        self.check()
-        now = time.monotonic()
-        if (
-            now - self._reported_at < _PROGRESS_EVERY_SECONDS or progress - self._reported < 0.01
-        ):  # less than a percent is no news
-            return
-        self._reported_at, self._reported = now, progress
-        with contextlib.suppress(sa.exc.OperationalError):
-            self._note(self.service.renew(self.lease, progress=progress))
-        self.check()
-
-    def check(self) -> None:
-        """Stop the attempt if it has to stop.
-
-        Raises:
-            LeaseLost: the item is no longer ours, or may not be: no renewal landed for too long.
-            Cancelled: a person asked to stop.
-            OutOfTime: the operation's time limit has passed.
-        """
-        silent = time.monotonic() - self._renewed_at
-        if self._lost or silent > _TRUSTED_PART_OF_LEASE * self.settings.lease_seconds:
-            raise LeaseLost("Another attempt may hold this item now.")
-        if self._cancelled:
-            raise Cancelled("Cancelled while it ran.")
-        if time.monotonic() > self._out_of_time_at:
-            raise OutOfTime
-
-    def _note(self, cancelled: bool) -> None:
-        self._renewed_at = time.monotonic()
-        self._cancelled = self._cancelled or cancelled
-
-    def _beat(self) -> None:
-        # A waiting person should not wait a whole heartbeat for a cancel.
-        pause = min(self.settings.heartbeat_seconds, 2.0)
-        due = time.monotonic() + self.settings.heartbeat_seconds
-        while not self._stop.wait(pause):
-            try:
-                if time.monotonic() >= due:
-                    self._note(self.service.renew(self.lease))
-                    due = time.monotonic() + self.settings.heartbeat_seconds
-                elif self.service.cancel_requested(self.lease):
-                    self._cancelled = True
-            except LeaseLost:
-                self._lost = True
-                return
-            except sa.exc.SQLAlchemyError:
-                # The database is away; check() stops the attempt before the lease can be somebody else's.
-                log.warning("renewal_failed", item_id=self.lease.item.id, attempt=self.lease.attempt)
-
-
-def _peak_memory_bytes() -> int:
-    """Return the most memory that this process, or one of its children that ended, has had."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    own, children = (
-        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return max(own, children) * unit
 
 
 def _failed(error: ProcessingError) -> Failed:

@@ -173,6 +173,9 @@ queue_items = sa.Table(
     sa.Column("deferred", sa.Boolean(), nullable=False, server_default=sa.false()),
     # The document has a newer item.
     sa.Column("superseded", sa.Boolean(), nullable=False, server_default=sa.false()),
+    # When its attempt began to run; NULL as well while it waits in its worker's batch behind others.
+    sa.Column("started_at", UtcDateTime),
+    sa.CheckConstraint("started_at IS NULL OR status = 'in_progress'", name="started_at"),
     sa.CheckConstraint("NOT deferred OR status = 'pending'", name="deferred"),
     sa.CheckConstraint(f"status IN ({STATUSES})", name="status"),
     sa.CheckConstraint("(status = 'in_progress') = (lease_id IS NOT NULL)", name="lease_id"),

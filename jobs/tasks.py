@@ -47,7 +47,7 @@ def process_document(document_id: str, item_id: str) -> None:
         service = DocumentQueueService(engine, settings)
         service.worker_seen(worker, socket.gethostname(), _worker_pid(), "busy", queue)
         runner = Runner(
-            engine, settings, worker, timeout_errors=(BaseTimeoutException,), time_limit=_time_limit
+            engine, settings, worker, timeout_errors=(BaseTimeoutException,), time_limit=time_limit
         )
         item = runner.run_next(queue, item_id)
         if item is not None and item.status is Status.PENDING:
@@ -115,7 +115,7 @@ def _worker_pid() -> int:
     return os.getppid() if os.getpgrp() == os.getpid() else os.getpid()
 
 
-def _time_limit(seconds: int) -> AbstractContextManager[object]:
+def time_limit(seconds: int) -> AbstractContextManager[object]:
     """RQ's own alarm, with the limit of the item that was claimed instead of the bell's."""
     if threading.current_thread() is not threading.main_thread():
         return contextlib.nullcontext()

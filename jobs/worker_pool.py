@@ -17,9 +17,9 @@ from types import FrameType
 
 import structlog
 
+from jobs.death_reports import new_worker_name, report_dead_worker
 from jobs.horse_death import describe_exit
 from jobs.parent_death import start_tied
-from jobs.rq_worker import new_worker_name, report_dead_worker
 from jobs.settings import Settings
 from jobs.supervision import wait_before_restart
 

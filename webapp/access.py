@@ -18,6 +18,7 @@ from werkzeug.exceptions import Forbidden, Unauthorized
 from werkzeug.wrappers import Response as BaseResponse
 
 from jobs.model import User, UserId
+from webapp import key_uses
 from webapp.services import services
 
 P = ParamSpec("P")
@@ -148,7 +149,10 @@ def _identify() -> Identity | None:
         # A wrong key is refused even when a good cookie came along.
         scheme, _, presented = header.partition(" ")
         user = services().accounts.api_key_user(presented.strip()) if scheme.lower() == "bearer" else None
-        return None if user is None else Identity(user, presented.strip(), by_key=True)
+        if user is None:
+            return None
+        key_uses.note(presented.strip())
+        return Identity(user, presented.strip(), by_key=True)
     token = request.cookies.get(cookie_name())
     if not token:
         return None

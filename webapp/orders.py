@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from werkzeug.exceptions import BadRequest
 
-from jobs.intake import Order
+from jobs.uploads import Order
 from webapp.bodies import priority_of
 
 LONGEST_DELAY_SECONDS = 31_536_000

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from flask import url_for
+from flask import request, url_for
 
-from jobs.intake import Accepted
 from jobs.model import (
     JSON,
     OPEN_STATUSES,
@@ -22,6 +22,7 @@ from jobs.model import (
 )
 from jobs.queries import COUNTED_TO, DocumentRow, ItemRow
 from jobs.states import label as label_of
+from jobs.uploads import Accepted
 from jobs.waiting import Reason, Waiting
 from webapp.services import services
 from webapp.uploads import Refused
@@ -29,6 +30,14 @@ from webapp.wording import waiting_reason
 
 POLL_SECONDS = 2
 BUSY_POLL_SECONDS = 5
+_ACCEPTED_LINKS = {
+    "self": "api.document",
+    "job": "api.job",
+    "text": "api.document_text",
+    "markdown": "api.document_markdown",
+    "original": "api.document_original",
+}
+_STAND_IN = "00000000-0000-0000-0000-000000000000"
 
 
 def waiting_of(item: QueueItem) -> Waiting | None:
@@ -41,6 +50,28 @@ def retry_after(item: QueueItem) -> str | None:
     if item.status not in OPEN_STATUSES:
         return None
     return str(POLL_SECONDS if item.status is Status.IN_PROGRESS else BUSY_POLL_SECONDS)
+
+
+def link(endpoint: str, made_id: str) -> str:
+    """Return the path of what has an id of ours.
+
+    ``url_for`` looks for the rule and escapes each part anew; a path with an id differs in nothing else.
+
+    Args:
+        endpoint: a route of the API whose only part is ``document_id`` or ``item_id``.
+        made_id: a UUID, which needs no escaping.
+    """
+    return _path_around(endpoint, request.script_root).format(made_id)
+
+
+@functools.lru_cache(maxsize=64)
+def _path_around(endpoint: str, script_root: str) -> str:
+    del script_root
+    if endpoint == "api.job":
+        path = url_for(endpoint, item_id=_STAND_IN)
+    else:
+        path = url_for(endpoint, document_id=_STAND_IN)
+    return path.replace(_STAND_IN, "{}")
 
 
 def accepted_json(one: Accepted) -> dict[str, JSON]:
@@ -56,11 +87,8 @@ def accepted_json(one: Accepted) -> dict[str, JSON]:
         "sha256": one.document.sha256,
         "size": one.document.size,
         "links": {
-            "self": url_for("api.document", document_id=one.document.id),
-            "job": url_for("api.job", item_id=one.item.id),
-            "text": url_for("api.document_text", document_id=one.document.id),
-            "markdown": url_for("api.document_markdown", document_id=one.document.id),
-            "original": url_for("api.document_original", document_id=one.document.id),
+            name: link(endpoint, one.item.id if name == "job" else one.document.id)
+            for name, endpoint in _ACCEPTED_LINKS.items()
         },
     }
     if one.duplicate_of is not None:

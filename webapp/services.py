@@ -44,6 +44,7 @@ class Accounts:
     end_all_sessions: Callable[[UserId], None]
     create_api_key: Callable[[UserId, str], str]
     api_key_user: Callable[[str], User | None]
+    note_api_key_use: Callable[[str], None]
     list_api_keys: Callable[[UserId], list[ApiKey]]
     revoke_api_key: Callable[[UserId, str], bool]
 
@@ -98,6 +99,7 @@ def make_services(settings: Settings) -> Services:
             end_all_sessions=partial(accounts.end_all_sessions, engine),
             create_api_key=partial(accounts.create_api_key, engine),
             api_key_user=partial(accounts.api_key_user, engine),
+            note_api_key_use=partial(accounts.note_api_key_use, engine),
             list_api_keys=partial(accounts.list_api_keys, engine),
             revoke_api_key=partial(accounts.revoke_api_key, engine),
         ),

@@ -14,9 +14,10 @@ from jobs.blobs import Spool
 from jobs.duplicates import Dedupe
 from jobs.errors import DuplicateDocument, EmptyUpload, UploadTooLarge
 from jobs.idempotency import Answer
-from jobs.intake import Accepted, Duplicate, Taken, Upload, clean_filename
+from jobs.uploads import Accepted, Duplicate, Taken, Upload, clean_filename
 from webapp.access import current_user
 from webapp.idempotency import current_turn
+from webapp.multipart import StreamingFormParser
 from webapp.orders import ORDER_FIELDS, parse_order
 from webapp.services import services
 from webapp.wording import human_size, relative
@@ -42,6 +43,7 @@ Outcome = tuple[list[Accepted], list[Refused]]
 class UploadRequest(Request):
     """A request whose files are hashed and counted while they arrive, without a second copy."""
 
+    form_data_parser_class = StreamingFormParser
     spools: list[Spool]
 
     def _get_file_stream(

@@ -54,6 +54,7 @@ class Attempts(Claiming):
         }
         if stage is not None:
             values["stage"] = stage
+            values["started_at"] = sa.func.coalesce(queue_items.c.started_at, self._clock.now)
         if progress is not None:
             values["progress"] = min(1.0, max(0.0, progress))
         with self._engine.begin() as connection:

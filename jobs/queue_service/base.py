@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -75,6 +75,38 @@ def through(statement: sa.Select[Any], index: str) -> sa.Select[Any]:
 BY_ID = "INDEXED BY sqlite_autoindex_queue_items_1"
 
 
+def _line(now: sa.ColumnElement[Any], mine: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Select the turns of the line's first item and of an owner's last one, and what time it is."""
+    pending = (
+        queue_items.c.queue == sa.bindparam("queue"),
+        queue_items.c.status == PENDING,
+        queue_items.c.priority == sa.bindparam("priority"),
+    )
+    head = through(
+        sa.select(queue_items.c.turn).where(*pending, ~queue_items.c.deferred)
+        .order_by(queue_items.c.turn, queue_items.c.id).limit(1),
+        "ix_queue_items_line",
+    ).scalar_subquery()  # fmt: skip
+    last = through(
+        sa.select(queue_items.c.turn).where(*pending, mine)
+        .order_by(queue_items.c.turn.desc(), queue_items.c.id.desc()).limit(1),
+        "ix_queue_items_turns",
+    ).scalar_subquery()  # fmt: skip
+    return sa.select(head.label("head"), last.label("last"), now.label("now"))
+
+
+# By database, and whether there is an owner. Made once: to build a statement anew costs more than to run it.
+_LINES = {
+    (dialect, has_owner): _line(
+        # SQLite's time is this program's.
+        Clock(dialect).now if dialect == "postgresql" else sa.null(),
+        queue_items.c.owner_id == sa.bindparam("owner") if has_owner else queue_items.c.owner_id.is_(None),
+    )
+    for dialect in ("sqlite", "postgresql")
+    for has_owner in (False, True)
+}
+
+
 class QueueBase:
     """The engine, the limits, and the statements that several duties share.
 
@@ -90,6 +122,10 @@ class QueueBase:
         self._policies: dict[str, RetryPolicy] = {name: settings.policy(name) for name in OPERATION_NAMES}
         self._clock = Clock(engine.dialect.name)
         self._rng = rng or random.SystemRandom()
+
+    def policy(self, operation: str) -> RetryPolicy:
+        """Return the limits of an operation."""
+        return self._policies[operation]
 
     def now(self) -> datetime:
         """Return the database's time."""
@@ -171,6 +207,7 @@ class QueueBase:
                 lease_expires_at=None,
                 lease_boot=None,
                 suspect_at=None,
+                started_at=None,
                 updated_at=now,
             )
             .returning(*ITEM_COLUMNS)
@@ -255,24 +292,16 @@ class QueueBase:
 
         Source: start-time fair queueing (Goyal, Vin, Cheng 1996), every item of the same size.
         """
-        mine = queue_items.c.owner_id.is_(None) if owner is None else queue_items.c.owner_id == owner
-        pending = (
-            queue_items.c.queue == queue,
-            queue_items.c.status == PENDING,
-            queue_items.c.priority == priority,
-        )
-        head = through(
-            sa.select(queue_items.c.turn).where(*pending, ~queue_items.c.deferred)
-            .order_by(queue_items.c.turn, queue_items.c.id).limit(1),
-            "ix_queue_items_line",
-        ).scalar_subquery()  # fmt: skip
-        last = through(
-            sa.select(queue_items.c.turn).where(*pending, mine)
-            .order_by(queue_items.c.turn.desc(), queue_items.c.id.desc()).limit(1),
-            "ix_queue_items_turns",
-        ).scalar_subquery()  # fmt: skip
-        row = connection.execute(sa.select(head.label("head"), last.label("last"))).one()
-        return max(row.head or 0, 0 if row.last is None else row.last + 1)
+        return self._look_at_line(connection, queue, owner, priority)[0]
+
+    def _look_at_line(
+        self, connection: sa.Connection, queue: str, owner: UserId | None, priority: int
+    ) -> tuple[int, datetime]:
+        """Return the turn of an owner's next item, and the database's time."""
+        known = {"queue": queue, "priority": priority} | ({} if owner is None else {"owner": owner})
+        row = connection.execute(_LINES[self._clock.dialect, owner is not None], known).one()
+        turn = max(row.head or 0, 0 if row.last is None else row.last + 1)
+        return turn, row.now or datetime.now(UTC)
 
     def _lease_of(self, item: QueueItem) -> Lease:
         return Lease(item=item, attempt=item.attempt, lease_id=item.lease_id or "", worker=item.worker or "")

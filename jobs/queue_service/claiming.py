@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,7 +22,7 @@ LINE = (queue_items.c.priority.desc(), queue_items.c.turn, queue_items.c.id)
 
 # High goes before low, strictly; this share of the claims takes whoever waits longest, so that low priority
 # is not starved.
-_SHARE_OF_THE_LONGEST_WAITING = 0.1
+SHARE_OF_THE_LONGEST_WAITING = 0.1
 # How far down the line a claim looks for an owner who has not enough running, before it asks by owner.
 _LOOK_AHEAD = 200
 _MOST_TRIES = 50
@@ -70,7 +71,7 @@ class Claiming(QueueBase):
         """
         if preferred is not None:
             self._put_in_line(preferred)
-        longest_waiting = self._rng.random() < _SHARE_OF_THE_LONGEST_WAITING
+        longest_waiting = self._rng.random() < SHARE_OF_THE_LONGEST_WAITING
         busy = self._busy_owners()
         for _ in range(_MOST_TRIES):
             lease_id = secrets.token_hex(16)
@@ -149,17 +150,7 @@ class Claiming(QueueBase):
                 queue_items.c.cancel_requested_at.is_(None),
                 self._running(queue_items.c.queue),
             )
-            .values(
-                status=Status.IN_PROGRESS,
-                attempt=queue_items.c.attempt + 1,
-                deferred=False,
-                worker=worker,
-                lease_id=lease_id,
-                lease_expires_at=self._clock.steady + self._settings.lease_seconds,
-                lease_boot=self._clock.boot,
-                suspect_at=None,
-                updated_at=now,
-            )
+            .values(**self._claim_values(worker, lease_id), started_at=now)
             .returning(*ITEM_COLUMNS)
         ).one_or_none()
         if row is None:
@@ -181,6 +172,20 @@ class Claiming(QueueBase):
         )
         self._append(connection, item, "started", {"worker": worker}, lease_id=lease_id)
         return Lease(item=item, attempt=item.attempt, lease_id=lease_id, worker=worker)
+
+    def _claim_values(self, worker: str, lease_id: str) -> dict[str, Any]:
+        """Return what a claim writes into an item."""
+        return {
+            "status": Status.IN_PROGRESS,
+            "attempt": queue_items.c.attempt + 1,
+            "deferred": False,
+            "worker": worker,
+            "lease_id": lease_id,
+            "lease_expires_at": self._clock.steady + self._settings.lease_seconds,
+            "lease_boot": self._clock.boot,
+            "suspect_at": None,
+            "updated_at": self._clock.now,
+        }
 
     def _claimed_after_all(self, lease_id: str, error: sa.exc.OperationalError) -> Lease:
         """Return the lease whose commit landed although its answer was lost; raise the error otherwise."""

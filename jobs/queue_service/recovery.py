@@ -8,17 +8,15 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from jobs.database import reading
-from jobs.errors import (
-    LeaseLost,
-)
 from jobs.model import (
     Crashed,
+    Outcome,
     QueueItem,
     Released,
     Status,
 )
-from jobs.queue_service.attempts import Attempts
 from jobs.queue_service.base import BY_ID, PENDING, through
+from jobs.queue_service.batches import Batches
 from jobs.queue_service.claiming import LINE
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.states import decide
@@ -31,7 +29,7 @@ from jobs.tables import (
 )
 
 
-class Recovery(Attempts):
+class Recovery(Batches):
     """The sweep's and the supervisors' side of the queue."""
 
     def mark_suspects(self) -> int:
@@ -62,7 +60,8 @@ class Recovery(Attempts):
             limit: at most this many.
 
         Returns:
-            The items after their rescue: pending again, quarantined, or cancelled where that was asked.
+            The items after their rescue: pending again, quarantined, or cancelled where that was asked. One
+            that its worker had not begun with goes back uncounted.
         """
         statement = (
             sa.select(*ITEM_COLUMNS)
@@ -74,28 +73,42 @@ class Recovery(Attempts):
             found = [to_item(row) for row in connection.execute(statement)]
         rescued = []
         for item in found:
-            taken = self._crash(item, "its worker stopped answering", self._rescuable())
+            reason = "its worker stopped answering"
+            outcome = Released(reason) if item.started_at is None else Crashed(reason)
+            taken = self._take_back(item, outcome, self._rescuable())
             if taken is not None:
                 rescued.append(taken)
         return rescued
 
     def report_horse_death(
-        self, worker_name: str, reason: str, *, peak_memory_bytes: int | None = None
-    ) -> QueueItem | None:
-        """Fail what a worker held when its work horse died, at once and as a crash.
+        self,
+        worker_name: str,
+        reason: str,
+        *,
+        running: str | None = None,
+        peak_memory_bytes: int | None = None,
+    ) -> list[QueueItem]:
+        """Take back what a worker held when its work horse died, at once.
 
         Args:
             worker_name: the worker whose horse died.
             reason: the true cause, for people, e.g. ``"killed by signal 9"``.
+            running: the item that the horse was working on, where that is known.
             peak_memory_bytes: the most memory that its processes had, where known.
 
         Returns:
-            The item after the crash was counted, or ``None`` when the worker held nothing.
+            The items afterwards. The one that was worked on counts a crash; without ``running`` every one
+            that had begun. The others go back uncounted.
         """
-        held = self._held_by(worker_name)
-        return None if held is None else self._crash(held, reason, sa.true(), peak_memory_bytes)
+        taken = []
+        for held in self._held_by(worker_name):
+            guilty = held.started_at is not None if running is None else held.id == running
+            outcome = Crashed(reason) if guilty else Released(reason)
+            peak = peak_memory_bytes if guilty else None
+            taken.append(self._take_back(held, outcome, sa.true(), peak))
+        return [item for item in taken if item is not None]
 
-    def release_held(self, worker_name: str, reason: str) -> QueueItem | None:
+    def release_held(self, worker_name: str, reason: str) -> list[QueueItem]:
         """Put back, uncounted, what a worker holds, because the worker is being stopped.
 
         Args:
@@ -103,15 +116,11 @@ class Recovery(Attempts):
             reason: why, for the event.
 
         Returns:
-            The item, or ``None`` when the worker held nothing.
+            The items afterwards.
         """
         held = self._held_by(worker_name)
-        if held is None:
-            return None
-        try:
-            return self.settle(self._lease_of(held), Released(reason))
-        except LeaseLost:
-            return None
+        taken = [self._take_back(item, Released(reason), sa.true()) for item in held]
+        return [item for item in taken if item is not None]
 
     def due_to_announce(self, queue: str, limit: int) -> list[QueueItem]:
         """Return the head of a queue's line, for which there should be bells; nothing while it is paused.
@@ -290,14 +299,14 @@ class Recovery(Attempts):
         # After a reboot nobody of the boot before can renew any more: no need to wait.
         return sa.and_(self._expired(), sa.or_(waited, queue_items.c.lease_boot != self._clock.boot))
 
-    def _crash(
+    def _take_back(
         self,
         item: QueueItem,
-        reason: str,
+        outcome: Outcome,
         guard: sa.ColumnElement[bool],
         peak_memory_bytes: int | None = None,
     ) -> QueueItem | None:
-        """Settle somebody else's lease as a crash, if it is still the lease that was read."""
+        """Settle somebody else's lease, if it is still the lease that was read."""
         lease = self._lease_of(item)
         guards = (*self._token(lease), guard)
         with self._engine.begin() as connection:
@@ -306,16 +315,15 @@ class Recovery(Attempts):
             if row is None:
                 return None
             policy = self._policies[item.operation]
-            settlement = decide(to_item(row), Crashed(reason), policy, self._rng.random())
+            settlement = decide(to_item(row), outcome, policy, self._rng.random())
             return self._apply(connection, lease, settlement, "", guards, peak_memory_bytes)
 
-    def _held_by(self, worker_name: str) -> QueueItem | None:
+    def _held_by(self, worker_name: str) -> list[QueueItem]:
         statement = sa.select(*ITEM_COLUMNS).where(
             queue_items.c.status == Status.IN_PROGRESS, queue_items.c.worker == worker_name
         )
         with reading(self._engine) as connection:
-            row = connection.execute(statement).first()
-        return None if row is None else to_item(row)
+            return [to_item(row) for row in connection.execute(statement)]
 
     def _set_announced(self, item_ids: Sequence[str], when: object) -> None:
         if not item_ids:

@@ -11,11 +11,9 @@ from jobs.database import reading
 from jobs.errors import (
     AlreadyQueued,
     DocumentNotFound,
-    UnsupportedOperation,
 )
 from jobs.ids import new_id, parse_id
 from jobs.model import (
-    OPERATION_NAMES,
     Completed,
     Failed,
     Lease,
@@ -24,7 +22,7 @@ from jobs.model import (
 )
 from jobs.queue_service.base import through
 from jobs.queue_service.claiming import LINE
-from jobs.queue_service.control import Control
+from jobs.queue_service.enqueuing import Enqueuing
 from jobs.queue_service.operating import Operating
 from jobs.queue_service.recovery import Recovery
 from jobs.rows import ITEM_COLUMNS, to_item
@@ -34,7 +32,7 @@ from jobs.tables import (
 )
 
 
-class DocumentQueueService(Operating, Control, Recovery):
+class DocumentQueueService(Operating, Enqueuing, Recovery):
     """The queue, over SQLAlchemy; safe to share between threads.
 
     Args:
@@ -161,12 +159,8 @@ class DocumentQueueService(Operating, Control, Recovery):
         queue: str | None = None,
     ) -> QueueItem:
         """Insert an item inside the caller's transaction; see :meth:`enqueue`."""
-        if operation not in OPERATION_NAMES:
-            raise UnsupportedOperation(
-                f"There is no operation {operation!r}; choose one of {', '.join(OPERATION_NAMES)}."
-            )
+        self.check_order(operation, queue)
         name = queue or self._settings.queue_name
-        self._check_queue(name)
         # Two operations of one document that arrive together agree on which is the newer one.
         document = sa.select(documents.c.owner_id).where(documents.c.id == document_id)
         if self._clock.dialect == "postgresql":

@@ -58,7 +58,12 @@ def test_a_key_works_until_it_is_revoked(engine):
     assert accounts.api_key_user(engine, key[:-1]) is None
     assert accounts.api_key_user(engine, "dq_x_y") is None
     (listed,) = accounts.list_api_keys(engine, user.id)
-    assert listed.last_used_at is not None
+    assert listed.last_used_at is None
+    accounts.note_api_key_use(engine, key)
+    (noted,) = accounts.list_api_keys(engine, user.id)
+    assert noted.last_used_at is not None
+    accounts.note_api_key_use(engine, key)
+    assert accounts.list_api_keys(engine, user.id) == [noted]
     assert accounts.revoke_api_key(engine, other.id, listed.id) is False
     assert accounts.revoke_api_key(engine, user.id, listed.id) is True
     assert accounts.api_key_user(engine, key) is None

@@ -280,9 +280,9 @@ def test_every_member_of_a_filter_narrows(bulk, engine, make, mia):
 def test_pending_items_are_told_apart_by_what_they_are_shown_as(bulk, engine, make, service):
     make("pending")
     make("pending", 2, delay_seconds=1000)
-    make("in_progress", 7)
-    for _ in range(3):
-        service.report_horse_death("w-1", "it was killed")
+    make("in_progress", 3)
+    service.report_horse_death("w-1", "it was killed")
+    make("in_progress", 4)
     with engine.begin() as connection:
         later = sa.update(queue_items).where(queue_items.c.crashes > 0)
         moved = connection.execute(

@@ -23,7 +23,7 @@ from jobs.bulk import BulkOperations
 from jobs.delivery import Delivery, web_connection
 from jobs.errors import AlreadyQueued, IllegalTransition, KeyInFlight, Permanent, Transient
 from jobs.idempotency import Answer
-from jobs.intake import Intake, Order, Upload
+from jobs.intake import Intake
 from jobs.model import Failed, Released
 from jobs.operations import StageOutput
 from jobs.queue_service import DocumentQueueService
@@ -39,6 +39,7 @@ from jobs.tables import (
     results,
     slots,
 )
+from jobs.uploads import Order, Upload
 from tests.support.crash import KILLED, die_at_commit, run_in_child
 from tests.support.items import add_document, expire_lease, make_due
 

@@ -16,10 +16,11 @@ from jobs.blobs import BlobStore
 from jobs.delivery import Delivery, web_connection
 from jobs.duplicates import Dedupe
 from jobs.errors import DuplicateDocument
-from jobs.intake import Intake, Order, Upload
+from jobs.intake import Intake
 from jobs.model import Completed, Failed, Status
 from jobs.queries import Queries
 from jobs.tables import documents, queue_items
+from jobs.uploads import Order, Upload
 from tests.support.web import claimed, upload, uploaded
 
 CONTENT = b"The same old text."

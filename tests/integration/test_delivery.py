@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from rq import SimpleWorker
+import redis
+from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from jobs import sweep
-from jobs.delivery import Delivery, DocumentJob, rq_job_id, web_connection
+from jobs.delivery import (
+    FAILURE_SECONDS,
+    PROCESS,
+    RESULT_SECONDS,
+    Delivery,
+    DocumentJob,
+    rq_job_id,
+    web_connection,
+)
 from jobs.errors import DeliveryError
 from jobs.model import Status
 from jobs.queries import Queries
 from tests.support.items import add_document, expire_lease, make_due
+from tests.support.processes import ROOT
 
 
 @pytest.fixture
@@ -58,6 +72,69 @@ def test_a_bell_is_one_rq_job_keyed_by_the_document_with_ids_only(delivery, sett
     contents = everything_in_redis(delivery.connection)
     assert "Müller".encode() not in contents
     assert b"Confidential" not in contents
+
+
+def test_a_bell_is_to_the_letter_what_rq_itself_would_write(service, engine, settings, delivery, item):
+    """So that any worker of RQ's runs it, and its dashboard shows it."""
+    urgent = service.enqueue(add_document(engine, settings), "process", 10)
+    delivery.announce([item, urgent])
+    connection = delivery.connection
+
+    def written():
+        hashes = {}
+        for key in connection.scan_iter("rq:job:*"):
+            fields = connection.hgetall(key)
+            assert fields.pop(b"created_at") <= fields.pop(b"enqueued_at")
+            hashes[key] = {**fields, b"data": json.loads(zlib.decompress(fields[b"data"]))}
+        others = {connection.type(key) for key in connection.scan_iter("*") if key not in hashes}
+        assert others == {b"list", b"set"}
+        return hashes, connection.lrange(delivery.queue.key, 0, -1), connection.smembers("rq:queues")
+
+    ours = written()
+    connection.flushall()
+    delivery.queue.enqueue_many(
+        Queue.prepare_data(
+            PROCESS, args=[one.document_id, one.id], job_id=rq_job_id(one), description=rq_job_id(one),
+            timeout=settings.longest_timeout_seconds, result_ttl=RESULT_SECONDS,
+            failure_ttl=FAILURE_SECONDS, at_front=one.priority > 0,
+        )
+        for one in (item, urgent)
+    )  # fmt: skip
+    assert ours == written()
+
+
+def test_a_plain_worker_of_rqs_runs_it(environ, delivery, item, engine):
+    delivery.announce([item])
+    command = [
+        str(Path(sys.executable).with_name("rq")), "worker", "--burst", "--url", environ["REDIS_URL"],
+        "-j", "jobs.delivery.DocumentJob", "-S", "json", "documents",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert Queries(engine).item(item.id, owner=None).status is Status.COMPLETED, done.stderr
+
+
+def test_items_of_several_queues_are_one_round_trip(engine, service, settings, monkeypatch):
+    settings = replace(settings, more_queues="fast")
+    connection = web_connection(settings)
+    delivery = Delivery(connection, settings)
+    items = [
+        replace(service.enqueue(add_document(engine, settings)), queue=name) for name in ("documents", "fast")
+    ]
+    connection.ping()
+    sent = []
+    send = redis.connection.AbstractConnection.send_packed_command
+    monkeypatch.setattr(
+        redis.connection.AbstractConnection, "send_packed_command",
+        lambda self, *words, **more: (sent.append(words), send(self, *words, **more))[1],
+    )  # fmt: skip
+    delivery.announce([*items, replace(items[0], queue="no longer set up")])
+    delivery.announce([])
+    assert len(sent) == 1
+    assert [delivery.queue_length(name) for name in ("documents", "fast")] == [1, 1]
+    connection.close()
 
 
 def test_no_two_attempts_share_a_job_id(service, engine, delivery, item):

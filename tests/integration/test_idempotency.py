@@ -278,15 +278,15 @@ def test_a_refusal_changes_nothing_and_frees_the_key(program, engine):
 
 
 def test_while_the_first_is_answered_a_repeat_is_told_to_wait(app, program, key_headers, engine, settings):
-    store = app.extensions["docqueue"].blobs.store
+    store = app.extensions["docqueue"].blobs.store_all
     storing, go = threading.Event(), threading.Event()
 
-    def slow(spool, **arguments):
+    def slow(spools):
         storing.set()
         assert go.wait(30)
-        return store(spool, **arguments)
+        return store(spools)
 
-    app.extensions["docqueue"].intake._blobs.store = slow
+    app.extensions["docqueue"].intake._blobs.store_all = slow
     first = app.test_client()
     first.environ_base["HTTP_AUTHORIZATION"] = key_headers["Authorization"]
     with ThreadPoolExecutor(1) as pool:
@@ -320,15 +320,15 @@ def test_the_same_request_many_times_at_once_makes_one_document(app, key_headers
 def test_a_request_that_lost_its_turn_leaves_nothing(app, program, engine):
     """It was so slow that a repeat did the work: of the two, one document."""
     service = app.extensions["docqueue"].intake._service
-    enqueue_in = service.enqueue_in
+    enqueue_many_in = service.enqueue_many_in
 
     def overtaken(connection, *arguments, **options):
-        service.enqueue_in = enqueue_in
+        service.enqueue_many_in = enqueue_many_in
         # The repeat is under way: its turn is committed; only its work waits for this transaction.
         connection.execute(sa.update(idempotency_keys).values(token="t" * 32))
-        return enqueue_in(connection, *arguments, **options)
+        return enqueue_many_in(connection, *arguments, **options)
 
-    service.enqueue_in = overtaken
+    service.enqueue_many_in = overtaken
     answer = sent(program)
     assert (answer.status_code, answer.json["code"]) == (409, "idempotency_key_in_flight")
     assert amount(engine) == amount(engine, queue_items) == 0

@@ -12,9 +12,10 @@ from jobs import accounts, blobs
 from jobs.blobs import BlobStore
 from jobs.delivery import Delivery, web_connection
 from jobs.errors import StorageFull, UnsupportedOperation, UploadTooLarge
-from jobs.intake import Intake, Upload
+from jobs.intake import Intake
 from jobs.queries import Queries
 from jobs.tables import documents, queue_items
+from jobs.uploads import Upload
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_the_bytes_are_durable_before_the_row_and_the_row_before_the_answer(inta
             blobs, name, lambda argument, n=name, o=original: (steps.append(n), o(argument))[1]
         )
     rename = blobs.Path.rename
-    monkeypatch.setattr(blobs.Path, "rename", lambda self, to: (steps.append("rename"), rename(self, to))[1])
+    monkeypatch.setattr(blobs.Path, "rename", lambda self, to: (rename(self, to), steps.append("rename"))[0])
     sa.event.listen(engine, "commit", lambda _: steps.append("commit"))
     monkeypatch.setattr(intake._delivery, "announce", lambda _: steps.append("announce"))
     intake.accept([upload(intake, b"x")], owner=None)

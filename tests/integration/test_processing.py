@@ -68,7 +68,7 @@ def test_a_model_endpoint_runs_behind_the_same_stage(engine, settings, queries, 
 @pytest.mark.parametrize("trouble", ["500", "drop", "hang:5"])
 def test_a_passing_trouble_is_retried_without_extracting_again(engine, settings, item, trouble):
     with OpenAIServer([trouble, trouble, "ok"]) as server:
-        runner = Runner(engine, with_model(settings, server, llm_timeout_seconds=1.0), "w")
+        runner = Runner(engine, with_model(settings, server, llm_timeout_seconds=3.0), "w")
         for _ in range(2):
             waiting = runner.run(item.id)
             assert (waiting.status, waiting.error_code is not None) == (Status.PENDING, True)

@@ -217,8 +217,8 @@ def machine_for(service, engine, settings):
         @rule(item=items)
         def horse_dies(self, item):
             held = self.holder.get(item.id)
-            taken = None if held is None else service.report_horse_death(held.worker, "signal 9")
-            assert (taken is not None) == (held is not None)
+            taken = [] if held is None else service.report_horse_death(held.worker, "signal 9")
+            assert len(taken) == (held is not None)
             self.holder[item.id] = None
 
         @rule(target=leases, lease=leases)

@@ -285,13 +285,13 @@ def test_the_rescuer_that_is_late_takes_nothing(service, engine, lease, item, mo
     expire_lease(engine, item.id)
     service.mark_suspects()
     expire_lease(engine, item.id)
-    crash = service._crash
+    take_back = service._take_back
 
-    def settle_first(found, reason, guard):
+    def settle_first(found, outcome, guard):
         service.mark_completed(lease)
-        return crash(found, reason, guard)
+        return take_back(found, outcome, guard)
 
-    monkeypatch.setattr(service, "_crash", settle_first)
+    monkeypatch.setattr(service, "_take_back", settle_first)
     assert service.rescue() == []
     assert raw_item(engine, item.id)["status"] == "completed"
 
@@ -300,8 +300,7 @@ def test_the_third_crash_quarantines(service, settings, engine, item, queries):
     for number in range(1, settings.max_crashes + 1):
         make_due(engine, item.id)
         assert service.claim(item.id, "w") is not None
-        ended = service.report_horse_death("w", "killed by signal 11")
-        assert ended is not None
+        (ended,) = service.report_horse_death("w", "killed by signal 11")
         assert ended.crashes == number
     assert (ended.status, ended.error_code) == (Status.FAILED, "quarantined")
     assert "signal 11" in (ended.error_message or "")
@@ -317,14 +316,13 @@ def test_a_lease_of_a_boot_before_is_void_at_once(service, engine, lease, item):
 
 
 def test_a_dead_horse_of_another_worker_is_not_ours(service, lease):
-    assert service.report_horse_death("worker-2", "killed by signal 9") is None
+    assert service.report_horse_death("worker-2", "killed by signal 9") == []
 
 
 def test_what_a_stopping_worker_holds_is_put_back_uncounted(service, lease):
-    back = service.release_held("worker-1", "stopped")
-    assert back is not None
+    (back,) = service.release_held("worker-1", "stopped")
     assert (back.status, back.crashes, back.failures) == (Status.PENDING, 0, 0)
-    assert service.release_held("worker-1", "stopped") is None
+    assert service.release_held("worker-1", "stopped") == []
 
 
 # cancel
@@ -462,7 +460,7 @@ def stale_calls(service, lease):
     "situation", ["returned", "claimed again", "completed by another", "retried by a person"]
 )
 def test_an_old_token_changes_nothing(service, engine, lease, item, situation):
-    assert service._crash(lease.item, "gone", sa.true()) is not None
+    assert service._take_back(lease.item, Crashed("gone"), sa.true()) is not None
     if situation != "returned":
         make_due(engine, item.id)
         newer = service.claim(item.id, "worker-2")
@@ -488,7 +486,7 @@ def test_a_token_with_the_right_number_but_another_lease_id_is_refused(service, 
 
 
 def test_a_checkpoint_by_a_stale_worker_stores_no_artifact(service, engine, queries, lease, document_id):
-    service._crash(lease.item, "gone", sa.true())
+    service._take_back(lease.item, Crashed("gone"), sa.true())
     with pytest.raises(LeaseLost):
         service.checkpoint(lease, "extract", artifact(), reused=False)
     assert queries.results(document_id) == {}

@@ -18,7 +18,7 @@ from jobs.database import Clock
 from jobs.delivery import Delivery, web_connection
 from jobs.errors import DocumentNotFound, IllegalTransition
 from jobs.ids import new_id
-from jobs.intake import Intake, Upload
+from jobs.intake import Intake
 from jobs.model import Artifact, Completed, Failed, Status
 from jobs.queries import Queries
 from jobs.retention import PruneStatistics, delete_document, prune
@@ -34,6 +34,7 @@ from jobs.tables import (
     sweeps,
     unreferenced_bytes,
 )
+from jobs.uploads import Upload
 from tests.support.items import add_document
 from tests.support.servers import wait_until
 from tests.support.web import uploaded
@@ -514,11 +515,11 @@ def test_bytes_that_are_deleted_between_an_uploads_file_and_its_row_are_stored_a
     """The pass takes its turn exactly after the rename, and no other upload of the request suffers."""
 
     class Interrupted(BlobStore):
-        def store(self, spool, **arguments):
-            sha256 = super().store(spool, **arguments)
-            if sha256 == unlucky and not deleted:
+        def store_all(self, spools):
+            hashes = super().store_all(spools)
+            if unlucky in hashes and not deleted:
                 deleted.append(pruned(bytes_grace_hours=0).bytes_files)
-            return sha256
+            return hashes
 
     deleted = []
     unlucky = abandoned(BlobStore(settings.data_dir), settings, b"unlucky")
@@ -528,7 +529,7 @@ def test_bytes_that_are_deleted_between_an_uploads_file_and_its_row_are_stored_a
     accepted = intake.accept(
         [spooled(intake, content) for content in (b"before", b"unlucky", b"after")], owner=None
     )
-    assert deleted == [2], "the file was really gone (and so was the neighbour's, which nobody named yet)"
+    assert deleted == [3], "the file was really gone (and so were its neighbours', which nobody named yet)"
     for one, content in zip(accepted, (b"before", b"unlucky", b"after"), strict=True):
         with store.open(one.document.sha256) as file:
             assert file.read() == content

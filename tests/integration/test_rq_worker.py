@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,15 @@ import sqlalchemy as sa
 from rq import Worker
 
 from jobs import accounts, rq_worker
+from jobs.death_reports import new_worker_name
 from jobs.delivery import PROCESS, Delivery, DocumentJob, web_connection, worker_connection
 from jobs.parent_death import start_tied
 from jobs.queries import Queries
 from jobs.queue_service import DocumentQueueService
-from jobs.rq_worker import DocumentWorker, new_worker_name
+from jobs.rq_worker import DocumentWorker
 from jobs.settings import load_settings
 from jobs.tables import attempts as attempts_table
+from jobs.tables import queue_items
 from tests.support.items import add_document, raw_item
 from tests.support.processes import ROOT
 from tests.support.servers import wait_until
@@ -52,18 +53,18 @@ def delivery(settings, redis_client):
 def enqueue(engine, settings, service, redis_client):
     """Enqueue an item, write down what its attempts do, and ring."""
 
-    def _enqueue(behaviour="complete", limit=60):
+    def _enqueue(behaviour="complete"):
         (settings.data_dir / "behaviour").write_text(behaviour)
         accounts.ensure_admin(engine)
         item = service.enqueue(add_document(engine, settings))
-        Delivery(redis_client, replace(settings, job_timeout_seconds=limit)).announce([item])
+        Delivery(redis_client, settings).announce([item])
         return item.id
 
     return _enqueue
 
 
 @pytest.fixture
-def start_pool(environ, tmp_path):
+def start_pool(environ, settings, tmp_path):
     """Start a pool of workers that run :mod:`tests.support.worker_program`."""
     pools = []
 
@@ -77,6 +78,7 @@ def start_pool(environ, tmp_path):
         return pool
 
     yield _start
+    (settings.data_dir / "go").touch()
     for pool in pools:
         pool.terminate()
     for pool in pools:
@@ -116,7 +118,6 @@ DEATHS = {
     "oom": r"the work process ran out of memory and was killed by the system, signal 9",
     "exit": r"the work process ended with exit code 3, having used \d+ MB",
     "raise": r"the work process could not write down how the work ended, having used \d+ MB",
-    "hang": r"the work ran longer than 1 seconds, having used \d+ MB",
     "stuck": r"the work ran longer than 1 seconds and had to be killed, having used \d+ MB",
 }
 
@@ -126,8 +127,8 @@ def test_a_dead_horse_gives_its_item_back_at_once_with_the_true_cause(
     engine, settings, enqueue, start_pool, death
 ):
     kernel_killed(settings.data_dir / "kernel", 3)
-    item_id = enqueue(f"{death} wait", limit=1)
-    start_pool()
+    item_id = enqueue(f"{death} wait")
+    start_pool(JOB_TIMEOUT_SECONDS="1" if death == "stuck" else "60")
     wait_until(lambda: raw_item(engine, item_id)["crashes"], what="the report")
     row = raw_item(engine, item_id)
     assert row["attempt"] == 1
@@ -136,6 +137,15 @@ def test_a_dead_horse_gives_its_item_back_at_once_with_the_true_cause(
     assert ended.outcome == "crashed"
     assert re.search(DEATHS[death], ended.error_message)
     assert ended.peak_memory_bytes > (64_000_000 if death == "segfault" else 10_000_000)
+
+
+def test_an_attempt_that_takes_too_long_is_a_failure_and_the_horse_goes_on(engine, enqueue, start_pool):
+    item_id = enqueue("hang")
+    start_pool(JOB_TIMEOUT_SECONDS="1")
+    wait_until(lambda: raw_item(engine, item_id)["failures"], what="the failure")
+    ended = attempt_row(engine, item_id)
+    assert (ended.outcome, ended.error_code) == ("failed", "timeout")
+    assert ended.error_message == "Took longer than 1 s."
 
 
 def test_a_database_that_went_away_costs_no_attempt(engine, settings, enqueue, start_pool):
@@ -162,6 +172,45 @@ def test_the_horse_does_not_outlive_a_killed_worker_and_the_pool_reports_it(
     wait_until(lambda: raw_item(engine, item_id)["crashes"] == 1, what="the report")
     wait_until(lambda: not alive(horse), what="the horse's end")
     assert "the worker process was killed by signal 9 (SIGKILL)" in attempt_row(engine, item_id).error_message
+
+
+def test_a_horse_killed_in_the_middle_of_a_batch_costs_only_the_item_that_ran(
+    engine, environ, settings, service, start_pool, redis_client
+):
+    (settings.data_dir / "behaviour").write_text("die-in-a-batch complete")
+    owner = accounts.ensure_admin(engine)
+    items = [
+        service.enqueue(add_document(engine, settings, b"%d" % number, owner_id=owner.id), "extract")
+        for number in range(500)
+    ]
+    Delivery(redis_client, settings).announce(items)
+    start_pool(WORKERS="1", LOG_LEVEL="WARNING")
+    wait_until(lambda: completed(engine) == 500, what="all of them")
+    with engine.connect() as connection:
+        found = connection.execute(sa.select(attempts_table)).all()
+    crashed = [row for row in found if row.outcome == "crashed"]
+    victim = (settings.data_dir / "victim").read_text()
+    assert [row.item_id for row in crashed] == [victim]
+    assert "SIGKILL" in crashed[0].error_message
+    batch = [row for row in found if row.lease_id == crashed[0].lease_id]
+    assert len(batch) >= 100
+    ends = {outcome: sum(row.outcome == outcome for row in batch) for outcome in ("completed", "released")}
+    assert ends["completed"] + ends["released"] + 1 == len(batch)
+    assert ends["released"]
+    with engine.connect() as connection:
+        counts = connection.execute(
+            sa.select(queue_items.c.id, queue_items.c.crashes, queue_items.c.failures, queue_items.c.attempt)
+        ).all()
+    released = {row.item_id for row in batch if row.outcome == "released"}
+    for item_id, crashes, failures, attempt in counts:
+        assert (crashes, failures) == (item_id == victim, 0)
+        assert attempt == (2 if item_id in released or item_id == victim else 1)
+
+
+def completed(engine):
+    with engine.connect() as connection:
+        statement = sa.select(sa.func.count()).where(queue_items.c.status == "completed")
+        return connection.execute(statement).scalar_one()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

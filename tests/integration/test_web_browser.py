@@ -108,7 +108,8 @@ def test_a_broken_connection_resumes_where_it_was(page, host, program, service):
             break
         page.wait_for_timeout(50)
     assert page.evaluate("window.seen.map((event) => event.kind)") == ["started", "progress", "failed"]
-    assert len(sockets) == 2
+    # At least: what stands between them may pass the server's closing on before its last message.
+    assert len(sockets) >= 2
 
 
 def test_dropped_files_are_sent_and_their_rows_follow(page, host, service, tmp_path):

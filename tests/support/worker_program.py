@@ -11,55 +11,81 @@ import os
 import signal
 import sys
 import time
-import types
 from pathlib import Path
 
 import sqlalchemy as sa
-from rq import get_current_job
 
-from jobs import database, horse_death, logs, rq_worker
-from jobs.model import Completed
-from jobs.queue_service import DocumentQueueService
+from jobs import horse_death, logs, rq_worker, tasks, warm_horse
+from jobs.errors import Permanent
+from jobs.runner import Runner
 from jobs.settings import load_settings
+from jobs.tables import attempts
 from jobs.worker_pool import WorkerPool
 
 COMMAND = [sys.executable, "-m", "tests.support.worker_program"]
 
 
-def process_document(document_id: str, item_id: str) -> None:
-    settings = load_settings()
-    engine = database.make_engine(settings)
-    service = DocumentQueueService(engine, settings)
-    lease = service.claim(item_id, get_current_job().worker_name)
-    if lease is None:
-        return
-    words = (settings.data_dir / "behaviour").read_text().split()
-    word = words[min(lease.attempt, len(words)) - 1]
-    (settings.data_dir / f"started-{lease.attempt}").write_text(str(os.getpid()))
-    if word == "segfault":
-        memory = bytearray(b"x") * 64_000_000
-        os.kill(os.getpid(), signal.SIGSEGV if memory else 0)
-    elif word == "sigkill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif word == "oom":
-        kernel_killed(settings.data_dir / "kernel", 4)
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif word == "exit":
-        os._exit(3)
-    elif word == "raise":
-        raise RuntimeError("let through")
-    elif word == "database":
-        raise sa.exc.OperationalError("SELECT 1", {}, OSError("the server is gone"))
-    elif word == "hang":
-        time.sleep(60)
-    elif word == "stuck":
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
-        time.sleep(60)
-    elif word == "wait":
-        while not (settings.data_dir / "go").exists():
-            time.sleep(0.02)
-    service.settle(lease, Completed())
-    engine.dispose()
+class BehavingRunner(Runner):
+    """Does what the test wrote down instead of the stages."""
+
+    def __init__(self, engine, *arguments, **options) -> None:
+        super().__init__(engine, *arguments, **options)
+        self._engine = engine
+        self._seen = {}
+
+    def _run_stages(self, lease, heartbeat) -> None:
+        word = self._word(lease)
+        data_dir = self._settings.data_dir
+        if word not in {"complete", "die-in-a-batch"}:
+            (data_dir / f"started-{lease.attempt}").write_text(str(os.getpid()))
+        if word == "segfault":
+            memory = bytearray(b"x") * 64_000_000
+            os.kill(os.getpid(), signal.SIGSEGV if memory else 0)
+        elif word == "sigkill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif word == "oom":
+            kernel_killed(data_dir / "kernel", 4)
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif word == "exit":
+            os._exit(3)
+        elif word in {"raise", "database"}:
+            raise Permanent("Its settlement fails.", code="test")
+        elif word == "hang":
+            time.sleep(60)
+        elif word == "stuck":
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+            time.sleep(60)
+        elif word == "die-in-a-batch":
+            self._die_in_a_batch(lease)
+        elif word == "wait":
+            while not (data_dir / "go").exists():
+                time.sleep(0.02)
+
+    def _die_in_a_batch(self, lease) -> None:
+        """Kill this process when a batch of a hundred and more is half done."""
+        batch = self._seen.setdefault(lease.lease_id, [])
+        batch.append(lease.item.id)
+        victim = self._settings.data_dir / "victim"
+        if len(batch) == 50 and not victim.exists() and self._size_of(lease) >= 100:
+            victim.write_text(lease.item.id)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _size_of(self, lease) -> int:
+        statement = sa.select(sa.func.count()).where(attempts.c.lease_id == lease.lease_id)
+        with self._engine.connect() as connection:
+            return connection.execute(statement).scalar_one()
+
+    def settle(self, lease, outcome):
+        word = self._word(lease)
+        if word == "raise":
+            raise RuntimeError("let through")
+        if word == "database":
+            raise sa.exc.OperationalError("SELECT 1", {}, OSError("the server is gone"))
+        return super().settle(lease, outcome)
+
+    def _word(self, lease) -> str:
+        words = (self._settings.data_dir / "behaviour").read_text().split()
+        return words[min(lease.attempt, len(words)) - 1]
 
 
 def kernel_killed(root: Path, processes: int) -> None:
@@ -77,10 +103,8 @@ def sweep() -> None:
 
 
 def main() -> None:
-    tasks = types.ModuleType("jobs.tasks")
-    tasks.process_document = process_document
     tasks.sweep = sweep
-    sys.modules["jobs.tasks"] = tasks
+    tasks.Runner = warm_horse.Runner = BehavingRunner
     settings = load_settings()
     logs.configure(settings)
     rq_worker.DocumentWorker.overdue_seconds = 1

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.ids import new_id, parse_id
-from jobs.intake import clean_filename
+from jobs.uploads import clean_filename
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from webapp.presenters import (
     document_json,
     document_row_json,
     job_json,
+    link,
     reasons_of,
     refused_json,
     retry_after,
@@ -152,7 +153,7 @@ def _upload_answer(outcome: Outcome) -> Answer:
     body: dict[str, JSON] = {"documents": [accepted_json(one) for one in accepted]}
     if refused:
         body["refused"] = [refused_json(one) for one in refused]
-    headers = {"Location": url_for("api.job", item_id=accepted[0].item.id)}
+    headers = {"Location": link("api.job", accepted[0].item.id)}
     again = retry_after(accepted[0].item)
     if again is not None:
         headers["Retry-After"] = again

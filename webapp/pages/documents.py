@@ -6,9 +6,9 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from jobs.errors import AlreadyQueued, ItemNotFound
-from jobs.intake import Accepted
 from jobs.model import OPEN_STATUSES, OPERATION_NAMES, Label
 from jobs.queries import DocumentRow
+from jobs.uploads import Accepted
 from webapp import markdown
 from webapp.access import owner_filter
 from webapp.listing import ListArguments

@@ -1,23 +1,22 @@
-"""Dramatiq on Redis: ``enqueue N``; the workers are ``dramatiq dramatiq_program``."""
+"""Dramatiq on Redis; the workers are ``dramatiq dramatiq_program``."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import sys
 
+import commands
 import dramatiq
-import durable
+import workloads
 from dramatiq.brokers.redis import RedisBroker
 
 dramatiq.set_broker(RedisBroker(url=os.environ["BENCH_REDIS"]))
+ACTORS = {name: dramatiq.actor(getattr(workloads, name), actor_name=name) for name in ("noop", "row")}
 
 
-@dramatiq.actor
-def work(number: int) -> None:
-    durable.work(number)
+def send(workload: str, number: int) -> None:
+    ACTORS[workload].send(number)
 
 
 if __name__ == "__main__":
-    durable.insert(int(sys.argv[2]))
-    for job in range(1, int(sys.argv[2]) + 1):
-        work.send(job)
+    asyncio.run(commands.serve(send))

@@ -1,25 +1,24 @@
-"""Huey on Redis: ``enqueue N``; the consumer is ``huey_consumer``."""
+"""Huey on Redis, or on SQLite with every commit synchronised; the consumer is ``huey_consumer``."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import sys
 
-import durable
-from huey import RedisHuey
+import commands
+import workloads
+from huey import RedisHuey, SqliteHuey
 
-huey = RedisHuey("bench", url=os.environ["BENCH_REDIS"], results=False)
+if workloads.SQLITE:
+    huey = SqliteHuey("bench", filename=f"{workloads.SQLITE}.huey", fsync=True, results=False)
+else:
+    huey = RedisHuey("bench", url=os.environ["BENCH_REDIS"], results=False)
+TASKS = {name: huey.task()(getattr(workloads, name)) for name in ("noop", "row")}
 
 
-@huey.task()
-def work(number: int) -> None:
-    durable.work(number)
+def send(workload: str, number: int) -> None:
+    TASKS[workload](number)
 
 
 if __name__ == "__main__":
-    # The consumer knows the task by this module's name.
-    import huey_program
-
-    durable.insert(int(sys.argv[2]))
-    for job in range(1, int(sys.argv[2]) + 1):
-        huey_program.work(job)
+    asyncio.run(commands.serve(send))

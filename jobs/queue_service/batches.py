@@ -1,0 +1,380 @@
+"""Many items at once: claimed in one statement, kept in one, settled in one commit.
+
+Every item keeps its own attempt, fence, event and outcome. The items of a batch share the random part of
+their tokens, which is drawn anew for each claim; with the item's id it is as unique as before.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from jobs.database import reading
+from jobs.errors import LeaseLost
+from jobs.model import JSON, Completed, Lease, Outcome, QueueItem, Released, Status
+from jobs.queue_service.attempts import Attempts
+from jobs.queue_service.base import BY_ID, EVENT_KINDS, OUTCOME_NAMES, through
+from jobs.queue_service.claiming import LINE, SHARE_OF_THE_LONGEST_WAITING
+from jobs.rows import ITEM_COLUMNS, to_item
+from jobs.states import Trigger
+from jobs.tables import Id, attempts, events, queue_items, slots
+
+_EVENT_COLUMNS = ("item_id", "document_id", "owner_id", "kind", "attempt", "at", "data", "lease_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a renewal of many leases found.
+
+    Attributes:
+        held: the ids of the items that are still held.
+        cancelled: those of them that a person asked to cancel.
+    """
+
+    held: frozenset[str]
+    cancelled: frozenset[str]
+
+
+class Batches(Attempts):
+    """Claim, keep and settle many."""
+
+    def claim_many(self, queue: str, worker: str, most: int) -> list[Lease]:
+        """Take the leases of the best items of a queue's line, in one statement.
+
+        With a limit for each owner it is the claim of a single one.
+
+        Args:
+            queue: the queue's name.
+            worker: the claiming worker's name.
+            most: at most this many, 1 or more.
+
+        Returns:
+            The leases, best first. Of several none counts as started until :meth:`Attempts.renew` says so:
+            what its worker did not come to goes back uncounted, however the worker ends.
+        """
+        if self._settings.max_running_per_owner:
+            lease = self.claim_next(queue, worker)
+            return [] if lease is None else [lease]
+        longest_waiting = self._rng.random() < SHARE_OF_THE_LONGEST_WAITING
+        lease_id = secrets.token_hex(16)
+        try:
+            items = self._claim_line(queue, worker, most, lease_id, longest_waiting=longest_waiting)
+        except sa.exc.OperationalError as error:
+            items = self._claimed_in_doubt(lease_id, error)
+        if longest_waiting:
+            items.sort(key=lambda item: (item.due_at, item.id))
+        else:
+            items.sort(key=lambda item: (-item.priority, item.turn, item.id))
+        return [Lease(item=item, attempt=item.attempt, lease_id=lease_id, worker=worker) for item in items]
+
+    def renew_many(self, leases: Sequence[Lease]) -> Kept:
+        """Prolong leases in one statement.
+
+        Args:
+            leases: of this process.
+
+        Returns:
+            Which of the items are still held, and which of them are to be cancelled.
+        """
+        statement = (
+            sa.update(queue_items)
+            .where(*self._tokens(leases))
+            .values(
+                lease_expires_at=self._clock.steady + self._settings.lease_seconds,
+                lease_boot=self._clock.boot,
+                suspect_at=None,
+                updated_at=self._clock.now,
+            )
+            .returning(queue_items.c.id, queue_items.c.cancel_requested_at)
+            .with_hint(BY_ID, dialect_name="sqlite")
+        )
+        with self._engine.begin() as connection:
+            return _kept(connection.execute(statement).all())
+
+    def look_after(self, leases: Sequence[Lease]) -> Kept:
+        """Tell which items are still held and which are to be cancelled, without writing.
+
+        Args:
+            leases: of this process.
+        """
+        statement = sa.select(queue_items.c.id, queue_items.c.cancel_requested_at).where(
+            *self._tokens(leases)
+        )
+        with reading(self._engine) as connection:
+            return _kept(connection.execute(statement).all())
+
+    def settle_many(self, leases: Sequence[Lease], *, peak_memory_bytes: int | None = None) -> set[str]:
+        """End attempts that finished every stage, in one commit.
+
+        Calling it again after a lost answer changes nothing.
+
+        Args:
+            leases: of this process.
+            peak_memory_bytes: the most memory that the process had, where known.
+
+        Returns:
+            The ids of the items that are completed; the leases of the others were lost.
+        """
+        done = self._end_group(leases, Trigger.COMPLETE, peak_memory_bytes)
+        return {lease.item.id for lease in leases if self._is_among(lease, done, Completed())}
+
+    def hand_back(self, leases: Sequence[Lease], reason: str) -> list[QueueItem]:
+        """Put items back, uncounted, that this process has not begun to work on.
+
+        Args:
+            leases: of this process.
+            reason: why, for the log of an item that was cancelled meanwhile.
+
+        Returns:
+            The items that wait again.
+        """
+        back = self._end_group(leases, Trigger.RELEASE, None)
+        waiting = []
+        for lease in leases:
+            if lease.item.id in back:
+                waiting.append(self.read_item(lease.item.id))
+            else:
+                # A cancel was asked for, or the lease is lost; the single settlement tells them apart.
+                self._is_among(lease, back, Released(reason))
+        return waiting
+
+    def read_item(self, item_id: str) -> QueueItem:
+        """Return an item as it is now.
+
+        Raises:
+            ItemNotFound: there is none.
+        """
+        with reading(self._engine) as connection:
+            return self._read(connection, item_id)
+
+    def _is_among(self, lease: Lease, ended: set[str], outcome: Outcome) -> bool:
+        if lease.item.id in ended:
+            return True
+        try:
+            self.settle(lease, outcome)
+        except LeaseLost:
+            return False
+        return True
+
+    def _tokens(self, leases: Sequence[Lease]) -> tuple[sa.ColumnElement[bool], ...]:
+        return (
+            self._one_of(queue_items.c.id, [lease.item.id for lease in leases]),
+            queue_items.c.status == Status.IN_PROGRESS,
+            queue_items.c.lease_id.in_({lease.lease_id for lease in leases}),
+        )
+
+    def _one_of(self, column: sa.ColumnElement[str], ids: Sequence[str]) -> sa.ColumnElement[bool]:
+        """Compare with many ids: on PostgreSQL one array, so that the statement stays the same."""
+        if self._clock.dialect == "postgresql":
+            return column == sa.any_(sa.literal(list(ids), postgresql.ARRAY(Id)))
+        return column.in_(list(ids))
+
+    # Claiming.
+
+    def _claim_line(
+        self, queue: str, worker: str, most: int, lease_id: str, *, longest_waiting: bool
+    ) -> list[QueueItem]:
+        order = (queue_items.c.due_at, queue_items.c.id) if longest_waiting else LINE
+        best = through(
+            sa.select(queue_items.c.id)
+            .where(*self._in_line(queue), self._running(queue), queue_items.c.cancel_requested_at.is_(None))
+            .order_by(*order)
+            .limit(most),
+            "ix_queue_items_oldest" if longest_waiting else "ix_queue_items_line",
+        )
+        now = self._clock.now
+        postgres = self._clock.dialect == "postgresql"
+        if postgres:
+            # Claims at the same moment take different items instead of waiting for each other.
+            best = best.with_for_update(skip_locked=True, of=queue_items)
+            among = queue_items.c.id == sa.any_(sa.func.array(best.scalar_subquery()))
+        else:
+            among = queue_items.c.id.in_(best)
+        claim = (
+            sa.update(queue_items)
+            .where(among, queue_items.c.status == Status.PENDING)
+            .values(**self._claim_values(worker, lease_id), started_at=now if most == 1 else None)
+        )
+        begun: dict[str, Any] = {
+            "lease_id": lease_id, "worker": worker, "host": socket.gethostname(), "pid": os.getpid(),
+            "started_at": now,
+        }  # fmt: skip
+        data: dict[str, JSON] = {"status": Status.IN_PROGRESS.value, "worker": worker}
+        if not postgres:
+            with self._engine.begin() as connection:
+                rows = connection.execute(claim.returning(*ITEM_COLUMNS)).all()
+                items = [to_item(row) for row in rows]
+                if items:
+                    keys = [{"item_id": item.id, "attempt": item.attempt} for item in items]
+                    connection.execute(sa.insert(attempts).values(**begun), keys)
+                    self._append_many(connection, items, "started", data, lease_id)
+            return items
+        claimed = claim.returning(*ITEM_COLUMNS).cte("claimed")
+        attempt_rows = (
+            sa.insert(attempts)
+            .from_select(
+                ["item_id", "attempt", *begun],
+                sa.select(claimed.c.id, claimed.c.attempt, *(_constant(attempts, begun))),
+            )
+            .cte("begun")
+        )
+        statement = sa.select(claimed).add_cte(
+            attempt_rows, self._events_of(claimed, "started", data, lease_id)
+        )
+        with self._at_once() as connection:
+            return [to_item(row) for row in connection.execute(statement)]
+
+    def _claimed_in_doubt(self, lease_id: str, error: sa.exc.OperationalError) -> list[QueueItem]:
+        """Return the items of a claim whose commit landed although its answer was lost."""
+        statement = sa.select(*ITEM_COLUMNS).where(
+            queue_items.c.status == Status.IN_PROGRESS, queue_items.c.lease_id == lease_id
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(statement).all()
+        if not rows:
+            raise error
+        return [to_item(row) for row in rows]
+
+    # Settling.
+
+    def _end_group(self, leases: Sequence[Lease], trigger: Trigger, peak: int | None) -> set[str]:
+        """Settle what needs no decision, in one commit; return the ids of the items that it found held."""
+        ended: set[str] = set()
+        for lease_id in {lease.lease_id for lease in leases}:
+            group = [lease for lease in leases if lease.lease_id == lease_id]
+            ended |= self._end_batch(group, lease_id, trigger, peak)
+        return ended
+
+    def _end_batch(
+        self, leases: Sequence[Lease], lease_id: str, trigger: Trigger, peak: int | None
+    ) -> set[str]:
+        now = self._clock.now
+        completed = trigger is Trigger.COMPLETE
+        values: dict[str, Any] = {
+            "status": Status.COMPLETED if completed else Status.PENDING,
+            "finished_at": now if completed else None,
+            "progress": 1.0 if completed else queue_items.c.progress,
+            "due_at": queue_items.c.due_at if completed else now,
+            "announced_at": None,
+            "error_code": None,
+            "error_message": None,
+            "worker": None,
+            "lease_id": None,
+            "lease_expires_at": None,
+            "lease_boot": None,
+            "suspect_at": None,
+            "started_at": None,
+            "updated_at": now,
+        }
+        guard = self._tokens(leases)
+        if not completed:
+            guard = (*guard, queue_items.c.cancel_requested_at.is_(None))
+        settle = (
+            sa.update(queue_items)
+            .where(*guard)
+            .values(**values)
+            .returning(
+                queue_items.c.id,
+                queue_items.c.document_id,
+                queue_items.c.owner_id,
+                queue_items.c.attempt,
+                queue_items.c.stage,
+            )
+        )
+        outcome = {"ended_at": now, "outcome": OUTCOME_NAMES[trigger], "peak_memory_bytes": peak}
+        data: dict[str, JSON] = {"status": values["status"].value}
+        kind = EVENT_KINDS[trigger]
+        if self._clock.dialect != "postgresql":
+            with self._engine.begin() as connection:
+                rows = connection.execute(settle.with_hint(BY_ID, dialect_name="sqlite")).all()
+                found = [row.id for row in rows]
+                if found:
+                    connection.execute(
+                        sa.update(attempts)
+                        .where(attempts.c.item_id.in_(found), attempts.c.lease_id == lease_id)
+                        .values(
+                            **outcome,
+                            stage=sa.select(queue_items.c.stage)
+                            .where(queue_items.c.id == attempts.c.item_id)
+                            .scalar_subquery(),
+                        )
+                    )
+                    connection.execute(sa.delete(slots).where(slots.c.item_id.in_(found)))
+                    self._append_many(connection, rows, kind, data, lease_id)
+            return set(found)
+        settled = settle.cte("settled")
+        history = (
+            sa.update(attempts)
+            .where(
+                attempts.c.item_id == settled.c.id,
+                attempts.c.attempt == settled.c.attempt,
+                attempts.c.lease_id == lease_id,
+            )
+            .values(**outcome, stage=settled.c.stage)
+            .cte("history")
+        )
+        freed = sa.delete(slots).where(slots.c.item_id == settled.c.id).cte("freed")
+        statement = sa.select(settled.c.id).add_cte(
+            history, freed, self._events_of(settled, kind, data, lease_id)
+        )
+        with self._at_once() as connection:
+            return set(connection.execute(statement).scalars())
+
+    # Shared.
+
+    def _at_once(self) -> Any:
+        """Lend a connection on which one statement is one transaction: one way to the server and back."""
+        return self._engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+
+    def _events_of(self, rows: sa.CTE, kind: str, data: dict[str, JSON], lease_id: str) -> sa.CTE:
+        values = {"kind": kind, "at": self._clock.now, "data": data, "lease_id": lease_id}
+        of_row = {"item_id": rows.c.id, "document_id": rows.c.document_id, "owner_id": rows.c.owner_id,
+                  "attempt": rows.c.attempt}  # fmt: skip
+        constants = dict(zip(values, _constant(events, values), strict=True))
+        selected = {**of_row, **constants}
+        chosen = sa.select(*(selected[name] for name in _EVENT_COLUMNS))
+        return sa.insert(events).from_select(list(_EVENT_COLUMNS), chosen).cte(f"told_{kind}")
+
+    def _append_many(
+        self,
+        connection: sa.Connection,
+        rows: Sequence[Any],
+        kind: str,
+        data: dict[str, JSON],
+        lease_id: str,
+    ) -> None:
+        """Write an event for each row, in the transaction of their cause."""
+        connection.execute(
+            sa.insert(events).values(kind=kind, at=self._clock.now, data=data, lease_id=lease_id),
+            [
+                {
+                    "item_id": row.id,
+                    "document_id": row.document_id,
+                    "owner_id": row.owner_id,
+                    "attempt": row.attempt,
+                }
+                for row in rows
+            ],
+        )
+
+
+def _constant(table: sa.Table, values: dict[str, Any]) -> list[sa.ColumnElement[Any]]:
+    """Make the same value for every row that is inserted, with the type of its column."""
+    return [
+        value if isinstance(value, sa.ColumnElement) else sa.literal(value, table.c[name].type)
+        for name, value in values.items()
+    ]
+
+
+def _kept(rows: Sequence[Any]) -> Kept:
+    return Kept(
+        frozenset(row.id for row in rows),
+        frozenset(row.id for row in rows if row.cancel_requested_at is not None),
+    )

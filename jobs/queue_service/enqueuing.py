@@ -1,0 +1,132 @@
+"""Putting new documents into the queue, any number of them with the same few statements."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from jobs.errors import UnsupportedOperation
+from jobs.ids import new_id
+from jobs.model import OPERATION_NAMES, DocumentId, QueueItem, Status, UserId
+from jobs.queue_service.control import Control
+from jobs.rows import ITEM_COLUMNS, to_item
+from jobs.tables import events, queue_items
+
+# Made once: to build a statement anew costs more than to run it. What is returned makes SQLAlchemy send all
+# rows in one statement.
+_INSERT_ITEMS = sa.insert(queue_items).returning(*ITEM_COLUMNS)
+_INSERT_EVENTS = sa.insert(events).returning(events.c.seq)
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """What is to be done with a document that has no item yet.
+
+    Attributes:
+        document_id: inserted in the same transaction.
+        owner_id: of the document.
+        operation: one of :data:`jobs.model.OPERATION_NAMES`.
+        priority: higher goes first; -100 to 100.
+        queue: one of the settings' queues; the first when ``None``.
+        delay_seconds: not before this many seconds.
+        due_at: not before this instant; in the past it is now.
+    """
+
+    document_id: DocumentId
+    owner_id: UserId | None
+    operation: str
+    priority: int
+    queue: str | None = None
+    delay_seconds: float = 0.0
+    due_at: datetime | None = None
+
+
+class Enqueuing(Control):
+    """Puts items into lines."""
+
+    def check_order(self, operation: str, queue: str | None) -> None:
+        """Refuse what cannot be enqueued, before anything is written.
+
+        Raises:
+            UnsupportedOperation: the operation's name is unknown.
+            UnknownQueue: no queue of this name is set up.
+        """
+        if operation not in OPERATION_NAMES:
+            raise UnsupportedOperation(
+                f"There is no operation {operation!r}; choose one of {', '.join(OPERATION_NAMES)}."
+            )
+        self._check_queue(queue or self._settings.queue_name)
+
+    def enqueue_many_in(self, connection: sa.Connection, new: Sequence[NewItem]) -> list[QueueItem]:
+        """Insert the first items of new documents inside the caller's transaction.
+
+        Nobody else knows these documents yet: there is no older item to be superseded, and no row to lock.
+        However many there are, it is one statement for the items and one for their events, and one for each
+        owner to see where in the line they come.
+
+        Args:
+            connection: in the transaction that has inserted the documents.
+            new: at least one, checked by :meth:`check_order`.
+
+        Returns:
+            The items, in order.
+        """
+        turns, now = self._turns(connection, new)
+        rows = [self._row(one, turn, now) for one, turn in zip(new, turns, strict=True)]
+        found = {row.id: to_item(row) for row in connection.execute(_INSERT_ITEMS, rows)}
+        items = [found[row["id"]] for row in rows]
+        accepted = [
+            {
+                "item_id": item.id,
+                "document_id": item.document_id,
+                "owner_id": item.owner_id,
+                "kind": "accepted",
+                "attempt": 0,
+                "at": now,
+                "data": {"status": item.status.value, "operation": item.operation},
+            }
+            for item in items
+        ]
+        connection.execute(_INSERT_EVENTS, accepted)
+        return items
+
+    def _turns(self, connection: sa.Connection, new: Sequence[NewItem]) -> tuple[list[int], datetime]:
+        """Return the turns of new items, those of one owner follow each other; and the database's time."""
+        places: dict[tuple[str, UserId | None, int], list[int]] = defaultdict(list)
+        for place, one in enumerate(new):
+            places[one.queue or self._settings.queue_name, one.owner_id, one.priority].append(place)
+        turns, now = [0] * len(new), datetime.min.replace(tzinfo=UTC)
+        for (queue, owner, priority), mine in places.items():
+            first, now = self._look_at_line(connection, queue, owner, priority)
+            for turn, place in enumerate(mine, first):
+                turns[place] = turn
+        return turns, now
+
+    def _row(self, one: NewItem, turn: int, now: datetime) -> dict[str, object]:
+        due_at = max(now, one.due_at or now) + timedelta(seconds=one.delay_seconds)
+        return {
+            "id": new_id(),
+            "document_id": one.document_id,
+            "owner_id": one.owner_id,
+            "operation": one.operation,
+            "status": Status.PENDING,
+            "priority": one.priority,
+            "fresh": False,
+            "due_at": due_at,
+            "deferred": due_at > now,
+            "queue": one.queue or self._settings.queue_name,
+            "turn": turn,
+            "created_at": now,
+            "updated_at": now,
+            # The caller rings right after the commit; the sweep rings again if it could not.
+            "announced_at": now,
+            "attempt": 0,
+            "failures": 0,
+            "crashes": 0,
+            "max_failures": self._policies[one.operation].max_failures,
+            "progress": 0.0,
+        }
