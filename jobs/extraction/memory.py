@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -16,7 +18,7 @@ class MemoryWatch:
     Where there is no ``/proc`` every sample is 0, and the address-space limit alone holds.
 
     Args:
-        pid: the root of the tree; it must not be reaped while this object samples it.
+        pid: the root of the tree. It may end at any time; then a sample is 0.
     """
 
     def __init__(self, pid: int) -> None:
@@ -55,9 +57,10 @@ def _descendants(pid: int) -> list[int]:
 
 def _children(pid: int) -> list[int]:
     children: list[int] = []
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children += [int(word) for word in listing.read_bytes().split()]
-        except OSError:
-            continue
+    # Threads, and the process itself, may end between the listing and the look.
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - this runs many times a second
+            with contextlib.suppress(OSError):
+                listed = Path(f"/proc/{pid}/task/{thread}/children").read_bytes()
+                children += [int(word) for word in listed.split()]
     return children

@@ -4,6 +4,7 @@ A reader called ``wild``, which only these tests know, runs the file name as cod
 """
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -91,6 +92,8 @@ def _server(tmp_path, monkeypatch):
     monkeypatch.setattr(warm, "PROGRAM", SERVER)
     warm._owner._failed_starts = 0
     assert prepare(30)
+    # What tests of other modules left to be collected would otherwise be closed in the middle.
+    gc.collect()
     server, descriptor_count = warm._owner._current, len(open_descriptors())
     elders = own_children() - {server.pid}
     yield
@@ -157,6 +160,13 @@ def test_the_peak_of_memory_is_measured_even_when_it_is_short(program):
         "b = bytearray(100 << 20)" + ("; time.sleep(0.2)" * (program is COLD)), program=program
     )
     assert 100 * MIB < usage.peak_bytes < 250 * MIB
+
+
+def test_a_process_that_ends_while_its_memory_is_looked_at_has_none(monkeypatch):
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {})
+    os.waitpid(pid, 0)
+    watch = memory.MemoryWatch(pid)
+    assert (watch.sample(), watch.peak_bytes) == (0, 0)
 
 
 # The same results.
@@ -470,7 +480,7 @@ def test_without_preparation_a_first_document_is_read_without_a_server():
 
 
 @pytest.mark.parametrize("command", ["import os; os._exit(1)", "import time; time.sleep(60)"])
-def test_a_machine_that_cannot_have_a_server_reads_all_the_same(monkeypatch, tmp_path, command):
+def test_a_machine_that_cannot_have_a_server_reads_all_the_same(monkeypatch, tmp_path, caplog, command):
     warm.stop()
     monkeypatch.setattr(warm, "PROGRAM", (sys.executable, "-I", "-S", "-c", command))
     monkeypatch.setattr(warm, "_START_SECONDS", 0.3)
