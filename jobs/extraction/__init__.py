@@ -17,7 +17,7 @@ in a fresh process under limits; ``child`` is what runs in that process, and ``c
 first step. The process is forked by the fork server ``zygote``, which has imported every engine and
 used none, or started as a program where that is not to be had. A new format is one module in
 ``readers`` and one line in ``registry``. This package knows no database, no queue and no web
-framework: it imports ``jobs.errors``, ``jobs.model`` and ``jobs.languages`` only.
+framework: it imports ``jobs.errors``, ``jobs.model``, ``jobs.languages`` and ``jobs.peak_memory`` only.
 """
 
 from __future__ import annotations

@@ -147,7 +147,8 @@ def _wait(
     started = time.monotonic()
     memory: MemoryWatch | None = None
     meter = _Meter(on_progress)
-    with selectors.DefaultSelector() as selector:
+    with contextlib.ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
         selector.register(read_end, selectors.EVENT_READ)
         if child.fileno() >= 0:
             selector.register(child, selectors.EVENT_READ)
@@ -159,9 +160,10 @@ def _wait(
             if memory is None and child.pid is not None:
                 # The document's time begins with its child, not with a fork server's own start.
                 memory, started = MemoryWatch(child.pid), time.monotonic()
-            if ended is not None:
-                peak = max(ended.peak_bytes, memory.peak_bytes if memory else 0)
-                return _Ending(ended, Usage(time.monotonic() - started, peak))
+                stack.callback(memory.tell)
+            if memory is not None and ended is not None:
+                memory.peak_bytes = max(ended.peak_bytes, memory.peak_bytes)
+                return _Ending(ended, Usage(time.monotonic() - started, memory.peak_bytes))
             if memory is not None:
                 if memory.sample() > limits.memory_bytes:
                     raise Fault(FaultCode.LIMIT_MEMORY)

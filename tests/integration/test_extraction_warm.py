@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from jobs import peak_memory
 from jobs.extraction import Limits, cage, extract, memory, prepare, warm
 from jobs.extraction.children import PROJECT_ROOT
 from jobs.extraction.confine import hide_from_others
 from jobs.extraction.faults import Fault, FaultCode
+from jobs.peak_memory import PeakMemory
 from tests.support.corpus import CORPUS, needs_corpus
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server is for Linux only")
@@ -160,6 +162,22 @@ def test_the_peak_of_memory_is_measured_even_when_it_is_short(program):
         "b = bytearray(100 << 20)" + ("; time.sleep(0.2)" * (program is COLD)), program=program
     )
     assert 100 * MIB < usage.peak_bytes < 250 * MIB
+
+
+@BOTH
+def test_the_peak_is_that_of_the_child_alone_and_is_noted_for_the_attempt(program, monkeypatch):
+    monkeypatch.setattr(peak_memory, "_own_peak", lambda: 1)
+    attempt = PeakMemory()
+    attempt.begin()
+    assert attempt.so_far() == 1
+    _found, usage = run("b = bytearray(150 << 20); time.sleep(0.2)", program=program)
+    assert attempt.so_far() == usage.peak_bytes > 150 * MIB
+    attempt.begin()
+    _found, usage = run("time.sleep(0.2)", program=program)
+    assert 1 < attempt.so_far() == usage.peak_bytes < 100 * MIB
+    with pytest.raises(Fault):
+        run("b = [bytearray(8 << 20) for _ in range(10_000)]", program=program)
+    assert attempt.so_far() > 200 * MIB
 
 
 def test_a_process_that_ends_while_its_memory_is_looked_at_has_none(monkeypatch):
