@@ -31,6 +31,7 @@ def confine(limits: Limits, parent_pid: int) -> None:
         limits: the bounds to set.
         parent_pid: the process with which this one shall die.
     """
+    ignore_polite_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     # Python ignores SIGXFSZ, so a write beyond the limit fails with EFBIG and can be told.
     _lower(resource.RLIMIT_CORE, 0)
@@ -44,6 +45,16 @@ def confine(limits: Limits, parent_pid: int) -> None:
     os.umask(0o077)
     if _libc is not None:
         _confine_on_linux(_libc, parent_pid)
+
+
+def ignore_polite_signals() -> None:
+    """Leave it to the process that waits for this one when to end.
+
+    Platforms that stop a service send SIGTERM to every process of a machine, and the document in
+    hand shall be finished. What ends this process is SIGKILL.
+    """
+    for polite in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(polite, signal.SIG_IGN)
 
 
 def hide_from_others(is_hidden: bool) -> None:

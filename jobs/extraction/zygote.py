@@ -28,7 +28,7 @@ from typing import NoReturn
 from jobs import languages
 from jobs.extraction import child, readers
 from jobs.extraction.children import environment
-from jobs.extraction.confine import hide_from_others
+from jobs.extraction.confine import hide_from_others, ignore_polite_signals
 from jobs.extraction.warm import ARE_YOU_THERE, MESSAGE_BYTES
 
 # What the readers' modules, or the engines themselves, import only when a document needs it; the
@@ -50,6 +50,7 @@ def main() -> None:
     requests, owner_pid = socket.socket(fileno=int(sys.argv[-2])), int(sys.argv[-1])
     try:
         requests.set_inheritable(False)
+        ignore_polite_signals()
         hide_from_others(True)
         _import_engines(owner_pid)
         gc.collect()

@@ -180,6 +180,19 @@ def test_the_peak_is_that_of_the_child_alone_and_is_noted_for_the_attempt(progra
     assert attempt.so_far() > 200 * MIB
 
 
+@BOTH
+def test_a_sigterm_to_every_process_lets_the_document_be_finished(program):
+    def stop(share):
+        if share:
+            for pid in (server_pid(), *family(os.getpid())):
+                os.kill(pid, signal.SIGTERM)
+
+    first = server_pid()
+    code = "source.report(0.5); time.sleep(1); found['is_done'] = True"
+    assert run(code, program=program, on_progress=stop)[0]["is_done"]
+    assert run(TELLS_PARENT)[0]["parent"] == server_pid() == first
+
+
 def test_a_process_that_ends_while_its_memory_is_looked_at_has_none(monkeypatch):
     pid = os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {})
     os.waitpid(pid, 0)
