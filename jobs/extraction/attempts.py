@@ -16,6 +16,7 @@ from jobs.extraction.registry import readers_for
 from jobs.extraction.result import GIB, Extraction, Limits
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.versions import ENGINE_VERSION
+from jobs.extraction.warm import is_wanted
 from jobs.model import JSON
 
 _HEAD_BYTES = 8192
@@ -54,7 +55,7 @@ def extract(
     try:
         readers = _choose(head, media_type, filename)
         tell = _Forward(on_progress)
-        program = None if warm else CHILD_PROGRAM
+        program = None if warm and is_wanted() else CHILD_PROGRAM
         extraction = _try_readers(readers, path, filename, media_type, limits, tell, program)
     except Fault as fault:
         expected = _expected(media_type, filename)

@@ -73,8 +73,9 @@ def run(
         seconds: wall-clock time after which the child is killed.
         on_progress: called with the share done, 0 to 1, at least once a second; whatever it
             raises ends the child and reaches the caller.
-        program: the command to start instead of asking the fork server; it gets the scratch
-            folder, the progress descriptor and this process's id as its last three arguments.
+        program: the command to start instead of asking the fork server, which is asked with
+            ``None``; it gets the scratch folder, the progress descriptor and this process's id as
+            its last three arguments.
 
     Raises:
         Fault: when the child reached a limit, crashed, or wrote no valid result.
@@ -102,7 +103,7 @@ def _run_in(
         (scratch / REQUEST_NAME).write_text(json.dumps(request), encoding="utf-8")
     except OSError as error:
         raise Fault(FaultCode.ENVIRONMENT, note=type(error).__name__) from error
-    if program is None and warm.is_wanted():
+    if program is None:
         for _ in range(_WARM_TRIES):
             with contextlib.suppress(warm.NotStarted):
                 return _run_child(warm.start, scratch, limits, seconds, on_progress)

@@ -1,7 +1,7 @@
 """Start children by forking a process that has the engines imported: the fork server's client.
 
 A process has at most one fork server at work (``zygote``), whatever its number of threads: it is
-started by ``prepare``, or at the second reading, since for a single one it would not pay. It is
+started by ``prepare``, or at the second document, since for a single one it would not pay. It is
 replaced when it dies, when it cannot be spoken to, after ``_MOST_FORKS`` forks and when it grows.
 A process that was forked from its owner forgets it and starts its own.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import logging
 import os
 import select
 import signal
@@ -25,6 +26,8 @@ from pathlib import Path
 from jobs.extraction.children import Exit, environment, program_of
 from jobs.extraction.faults import Fault, FaultCode
 from jobs.extraction.result import MIB
+
+_log = logging.getLogger(__name__)
 
 PROGRAM = program_of("zygote")
 # What the server answers when it is asked only whether it is there.
@@ -136,7 +139,7 @@ class _Owner:
         self._current: _Server | None = None
         self._servers: set[_Server] = set()
         self._failed_starts = 0
-        self._is_first_reading = True
+        self._is_first_document = True
 
     def is_able(self) -> bool:
         """Say whether this machine can have a server, as far as is known."""
@@ -144,16 +147,22 @@ class _Owner:
         return is_possible and self._failed_starts < _MOST_FAILED_STARTS
 
     def is_wanted(self) -> bool:
-        """Say whether the next reading shall go to a server; to be asked once for each reading."""
-        is_first, self._is_first_reading = self._is_first_reading, False
+        """Say whether the next document shall go to a server; to be asked once for each."""
+        is_first, self._is_first_document = self._is_first_document, False
         return not is_first and self.is_able()
 
     def take(self) -> _Server:
-        """Return the server at work, started if need be; it must be given back by ``release``."""
+        """Return the server at work, started if need be; it must be given back by ``release``.
+
+        Raises:
+            NotStarted: this machine cannot have one, now or as far as is known.
+        """
+        if not self.is_able():
+            raise NotStarted
         with self._lock:
-            self._is_first_reading = False
+            self._is_first_document = False
             if self._current is None:
-                self._current = _Server(PROGRAM)
+                self._current = self._begun()
                 self._servers.add(self._current)
             server = self._current
             server.reading_count += 1
@@ -161,6 +170,14 @@ class _Owner:
             if server.fork_count >= _MOST_FORKS:
                 self._retire(server)
             return server
+
+    def _begun(self) -> _Server:
+        try:
+            return _Server(PROGRAM)
+        except OSError as error:
+            self._failed_starts += 1
+            _log.warning("fork_server_not_started error=%s", type(error).__name__)
+            raise NotStarted from error
 
     def answered(self, server: _Server, resident_bytes: int | None = None) -> None:
         """Note that a server works, and how large it is."""
@@ -190,6 +207,8 @@ class _Owner:
             self._retire(server)
             self._servers.discard(server)
             self._failed_starts += not server.has_answered
+        event = "fork_server_lost" if server.has_answered else "fork_server_never_answered"
+        _log.warning("%s pid=%d forks=%d", event, server.pid, server.fork_count)
         server.close(is_broken=True)
 
     def stop(self) -> None:
@@ -316,7 +335,7 @@ def _kill_orphans(pid: int) -> None:
 
 
 def is_wanted() -> bool:
-    """Say whether the next reading of this process shall go to its fork server."""
+    """Say whether this process's next document shall go to its fork server; ask once for each."""
     return _owner.is_wanted()
 
 
@@ -328,8 +347,8 @@ def start(scratch: Path, progress: int) -> WarmChild:
         progress: the end of a pipe that it writes to.
 
     Raises:
-        NotStarted: no server can be spoken to.
-        OSError: the machine is short of processes, memory or descriptors.
+        NotStarted: no server can be started or spoken to.
+        OSError: this process is short of descriptors.
     """
     server = _owner.take()
     try:
@@ -352,11 +371,9 @@ def prepare(wait_seconds: float = 0.0) -> bool:
         Whether a server is there, as far as that is known without waiting. ``False`` is no
         failure: documents are then read by children that are started as programs.
     """
-    if not _owner.is_able():
-        return False
     try:
         server = _owner.take()
-    except OSError:
+    except NotStarted:
         return False
     try:
         with server.ask(ARE_YOU_THERE) as line:

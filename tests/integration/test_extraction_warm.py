@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from jobs import peak_memory
+from jobs.errors import Permanent
 from jobs.extraction import Limits, cage, extract, memory, prepare, warm
 from jobs.extraction.children import PROJECT_ROOT
 from jobs.extraction.confine import hide_from_others
@@ -501,7 +502,17 @@ def test_a_server_that_grows_is_replaced(monkeypatch):
 # Where there is no server.
 
 
-def test_without_preparation_a_first_document_is_read_without_a_server():
+def test_without_preparation_the_first_document_of_a_process_is_read_without_a_server(tmp_path):
+    broken = tmp_path / "a.pdf"
+    broken.write_bytes(b"%PDF-1.7 and nothing else")
+    warm.stop()
+    warm._owner._begin()
+    with pytest.raises(Permanent):
+        extract(broken, filename="a.pdf", limits=Limits())  # by one reader after the other
+    assert warm._owner._current is None
+    with pytest.raises(Permanent):
+        extract(broken, filename="a.pdf", limits=Limits())
+    assert warm._owner._current is not None
     warm.stop()
     warm._owner._begin()
     assert [warm.is_wanted() for _ in range(3)] == [False, True, True]
@@ -521,6 +532,7 @@ def test_a_machine_that_cannot_have_a_server_reads_all_the_same(monkeypatch, tmp
         assert extract(path, filename="a.txt", limits=Limits()).text == "Some words."
     assert not warm.is_wanted()
     assert not prepare(1)
+    assert sum("fork_server_never_answered" in message for message in caplog.messages) == 3
 
 
 def test_without_a_way_to_watch_processes_children_are_programs(monkeypatch, tmp_path):
@@ -533,13 +545,16 @@ def test_without_a_way_to_watch_processes_children_are_programs(monkeypatch, tmp
         run("os._exit(3)", program=COLD)
 
 
-def test_a_server_that_cannot_be_started_for_want_of_resources_is_no_failure_of_prepare(monkeypatch):
-    def fail(*_args, **_kwargs):
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
+def test_a_server_that_cannot_be_started_now_is_no_failure_of_prepare_nor_of_a_document(
+    monkeypatch, tmp_path
+):
+    path = tmp_path / "a.txt"
+    path.write_text("Some words.")
     warm.stop()
-    monkeypatch.setattr(warm.subprocess, "Popen", fail)
-    assert not prepare()
+    with monkeypatch.context() as without_program:
+        without_program.setattr(warm, "PROGRAM", (str(tmp_path / "nothing"),))
+        assert not prepare()
+        assert extract(path, filename="a.txt", limits=Limits()).text == "Some words."
 
 
 def test_preparing_returns_at_once_and_costs_nothing_twice():
