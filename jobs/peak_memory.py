@@ -10,28 +10,38 @@ from pathlib import Path
 _RESET = Path("/proc/self/clear_refs")
 
 
+class _Children:
+    peak_bytes = 0
+
+
+_children = _Children()
+
+
+def note_child(peak_bytes: int) -> None:
+    """Take note of the most memory that a process had which worked for this one.
+
+    The system does not tell: such a process may be the child of another, and of its own children
+    it names the largest that there ever was.
+    """
+    _children.peak_bytes = max(_children.peak_bytes, peak_bytes)
+
+
 class PeakMemory:
     """Measures from one beginning to the next."""
-
-    def __init__(self) -> None:
-        self._children = 0
 
     def begin(self) -> None:
         """Forget what was before, as far as the system can."""
         # Source: proc_pid_clear_refs(5): 5 makes the peak what is resident now.
         with contextlib.suppress(OSError):
             _RESET.write_text("5", "ascii")
-        self._children = _peak(resource.RUSAGE_CHILDREN)
+        _children.peak_bytes = 0
 
     def so_far(self) -> int:
-        """Return the most bytes that this process has had since then, or one of its children that ended.
-
-        A child counts only if none before it was larger: the system tells of the largest alone.
-        """
-        children = _peak(resource.RUSAGE_CHILDREN)
-        return max(_peak(resource.RUSAGE_SELF), children if children > self._children else 0)
+        """Return the most bytes that this process, or one that was noted, has had since then."""
+        return max(_own_peak(), _children.peak_bytes)
 
 
-def _peak(who: int) -> int:
+def _own_peak() -> int:
     # Source: getrusage(2): kilobytes, but bytes on macOS.
-    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale

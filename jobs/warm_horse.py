@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import structlog
 from rq.timeouts import JobTimeoutException
 
+from jobs import extraction
 from jobs.batch_runner import BatchRunner
 from jobs.database import is_passing, make_engine, reading
 from jobs.delivery import Delivery, web_connection
@@ -82,7 +83,13 @@ class WarmHorse:
             self._engine.dispose()
 
     def _warm_up(self) -> None:
-        """Open what the first item would wait for; if the database is away, that one will tell."""
+        """Open what the first item would wait for; if the database is away, that one will tell.
+
+        The engines load in a process of their own meanwhile. Where that cannot be had, each document
+        waits for its own.
+        """
+        if not extraction.prepare():
+            log.warning("engines_not_loaded")
         with contextlib.suppress(sa.exc.SQLAlchemyError), reading(self._engine) as connection:
             connection.execute(sa.select(1))
 

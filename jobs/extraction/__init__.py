@@ -4,18 +4,20 @@ The parts, and who imports whom (an arrow points at what is imported)::
 
     the caller's process                       the child (engines are imported only here)
 
-    attempts ──> cage ─ ─ ─ ─ starts ─ ─ ─ ─> child ──> confine
-       │          └──> memory                   ├──> completion ──> language, markdown
-       ├──> registry                            └──> readers/* ──> reading, markdown, dates,
-       └──> sniffing ──> containers                                decoding, pages, ocr, iwa
+    attempts ──> cage ──> warm ─ ─ ─ starts ─ ─ ─> zygote ─ forks ─> child ──> confine
+       │          ├──> children ─ ─ ─ starts ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─> │ ├──> completion ──> language
+       │          └──> memory                                           └──> readers/* ──> reading,
+       ├──> registry                                                         markdown, dates, decoding,
+       └──> sniffing ──> containers                                          pages, ocr, iwa
 
-    both sides: result, faults, versions, media_types, decoding
+    both sides: result, faults, versions, media_types, decoding, children
 
 ``attempts`` picks the readers for a media type and tries them in order; ``cage`` runs one reader
-in a fresh process under limits; ``child`` is the program in that process, and ``confine`` is its
-first step. A new format is one module in ``readers`` and one line in ``registry``. This package
-knows no database, no queue and no web framework: it imports ``jobs.errors`` and ``jobs.model``
-only.
+in a fresh process under limits; ``child`` is what runs in that process, and ``confine`` is its
+first step. The process is forked by the fork server ``zygote``, which has imported every engine and
+used none, or started as a program where that is not to be had. A new format is one module in
+``readers`` and one line in ``registry``. This package knows no database, no queue and no web
+framework: it imports ``jobs.errors``, ``jobs.model``, ``jobs.languages`` and ``jobs.peak_memory`` only.
 """
 
 from __future__ import annotations
@@ -24,5 +26,6 @@ from jobs.extraction.attempts import extract
 from jobs.extraction.result import Extraction, Limits
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.versions import ENGINE_VERSION
+from jobs.extraction.warm import prepare
 
-__all__ = ["ENGINE_VERSION", "Extraction", "Limits", "extract", "sniff"]
+__all__ = ["ENGINE_VERSION", "Extraction", "Limits", "extract", "prepare", "sniff"]

@@ -10,11 +10,13 @@ from pathlib import Path
 from jobs.errors import Transient
 from jobs.extraction import cage
 from jobs.extraction import media_types as mt
+from jobs.extraction.children import CHILD_PROGRAM
 from jobs.extraction.faults import RETRIED_BY_NEXT_READER, Fault, FaultCode, as_error
 from jobs.extraction.registry import readers_for
 from jobs.extraction.result import GIB, Extraction, Limits
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.versions import ENGINE_VERSION
+from jobs.extraction.warm import is_wanted
 from jobs.model import JSON
 
 _HEAD_BYTES = 8192
@@ -29,6 +31,7 @@ def extract(
     filename: str,
     limits: Limits,
     on_progress: Callable[[float], None] | None = None,
+    warm: bool = True,
 ) -> Extraction:
     """Read a document in a caged child process.
 
@@ -39,6 +42,8 @@ def extract(
         on_progress: called in this thread with the share done, 0 to 1, never backwards and at
             least once a second. Whatever it raises kills the child and reaches the caller: that
             is how a cancelled or lost job stops the work.
+        warm: whether the child may be forked from this process's fork server; else it is started
+            as a program of its own, which takes longer and is otherwise the same.
 
     Raises:
         Permanent: the document cannot be read: it is empty, protected, damaged, of an unsupported
@@ -50,7 +55,8 @@ def extract(
     try:
         readers = _choose(head, media_type, filename)
         tell = _Forward(on_progress)
-        extraction = _try_readers(readers, path, filename, media_type, limits, tell)
+        program = None if warm and is_wanted() else CHILD_PROGRAM
+        extraction = _try_readers(readers, path, filename, media_type, limits, tell, program)
     except Fault as fault:
         expected = _expected(media_type, filename)
         limits_text = (f"{limits.memory_bytes / GIB:g} GB", f"{limits.wall_seconds:g} s")
@@ -109,6 +115,7 @@ def _try_readers(
     media_type: str,
     limits: Limits,
     on_progress: Callable[[float], None],
+    program: Sequence[str] | None,
 ) -> Extraction:
     started = time.monotonic()
     first_fault: Fault | None = None
@@ -117,7 +124,7 @@ def _try_readers(
         left = limits.wall_seconds - (time.monotonic() - started)
         seconds = left if is_last else left * _FIRST_SHARE
         try:
-            extraction = _read(path, filename, media_type, reader, limits, seconds, on_progress)
+            extraction = _read(path, filename, media_type, reader, limits, seconds, on_progress, program)
         except Fault as fault:
             first_fault = first_fault or fault
             if is_last or fault.code not in RETRIED_BY_NEXT_READER:
@@ -136,7 +143,7 @@ def _read(
     limits: Limits,
     seconds: float,
     on_progress: Callable[[float], None],
-    program: Sequence[str] = cage.CHILD_PROGRAM,
+    program: Sequence[str] | None = None,
 ) -> Extraction:
     request: dict[str, JSON] = {
         "path": str(path.resolve()),

@@ -1,7 +1,7 @@
 """The program in the cage: one document, one reader, one result file, and out.
 
-It is started by ``cage`` and talks back in two ways only: progress lines on a pipe and one JSON
-file in its scratch folder.
+It is started by ``cage`` as a program, or forked by ``zygote``, and talks back in two ways only:
+progress lines on a pipe and one JSON file in its scratch folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 from jobs.extraction.cage import REQUEST_NAME, RESULT_NAME
 from jobs.extraction.completion import complete
@@ -29,11 +29,20 @@ _OWN_FOLDER = Path(__file__).resolve().parent
 
 
 def main() -> None:
+    """Run as a program of its own; see ``read_one`` for the three arguments."""
+    read_one(Path(sys.argv[-3]), int(sys.argv[-2]), int(sys.argv[-1]))
+
+
+def read_one(scratch: Path, pipe: int, parent_pid: int) -> NoReturn:
     """Read the document named in the request and leave without running any destructor.
 
     The process ends by ``os._exit``: some engines crash in their own clean-up at a normal exit.
+
+    Args:
+        scratch: the folder with the request, into which the result goes.
+        pipe: the descriptor for progress.
+        parent_pid: the process with which this one shall die.
     """
-    scratch, pipe, parent_pid = Path(sys.argv[-3]), int(sys.argv[-2]), int(sys.argv[-1])
     status = 1
     try:
         request = json.loads((scratch / REQUEST_NAME).read_text(encoding="utf-8"))

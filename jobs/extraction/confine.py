@@ -14,9 +14,14 @@ from pathlib import Path
 
 from jobs.extraction.result import Limits
 
+# Source: linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 _OPEN_FILES = 128
+
+# Loaded before any fork, so that a child need not.
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def confine(limits: Limits, parent_pid: int) -> None:
@@ -26,16 +31,50 @@ def confine(limits: Limits, parent_pid: int) -> None:
         limits: the bounds to set.
         parent_pid: the process with which this one shall die.
     """
+    ignore_polite_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     # Python ignores SIGXFSZ, so a write beyond the limit fails with EFBIG and can be told.
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_CPU, limits.cpu_seconds, spare=2)
     _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
     _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
-    _lower(resource.RLIMIT_AS, limits.memory_bytes + limits.address_headroom_bytes)
+    # Whatever is imported by now, much by a fork server and little by a program of its own, is
+    # not the document's doing.
+    address_bytes = limits.memory_bytes + limits.address_headroom_bytes
+    _lower(resource.RLIMIT_AS, _mapped_bytes() + address_bytes)
     os.umask(0o077)
-    if sys.platform == "linux":
-        _confine_on_linux(parent_pid)
+    if _libc is not None:
+        _confine_on_linux(_libc, parent_pid)
+
+
+def ignore_polite_signals() -> None:
+    """Leave it to the process that waits for this one when to end.
+
+    Platforms that stop a service send SIGTERM to every process of a machine, and the document in
+    hand shall be finished. What ends this process is SIGKILL.
+    """
+    for polite in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(polite, signal.SIG_IGN)
+
+
+def hide_from_others(is_hidden: bool) -> None:
+    """Forbid other processes of this user to look into this one, or allow it again.
+
+    Without this a document that has taken over its reader could write into the memory of the
+    process that forks the readers of the next documents. A fork inherits it, and then cannot set
+    what is its own either: it allows it again.
+    """
+    if _libc is not None:
+        _libc.prctl(_PR_SET_DUMPABLE, int(not is_hidden), 0, 0, 0)
+
+
+def _mapped_bytes() -> int:
+    """Return this process's address space in bytes, 0 where that cannot be told."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
 
 
 def _lower(kind: int, value: int, *, spare: int = 0) -> None:
@@ -45,8 +84,7 @@ def _lower(kind: int, value: int, *, spare: int = 0) -> None:
     resource.setrlimit(kind, (min(value, ceiling), ceiling))
 
 
-def _confine_on_linux(parent_pid: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
+def _confine_on_linux(libc: ctypes.CDLL, parent_pid: int) -> None:
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     # The parent may have died before the call above, and then the signal never comes.

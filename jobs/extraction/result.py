@@ -20,8 +20,9 @@ class Limits:
         wall_seconds: for all readers that are tried on the document together.
         cpu_seconds: processor time of one reader, its threads included.
         memory_bytes: resident memory of one reader and its descendants.
-        address_headroom_bytes: address space on top of ``memory_bytes``. The engines map up to
-            1.5 GiB that they never touch, so the address-space limit is only a backstop.
+        address_headroom_bytes: address space on top of ``memory_bytes`` and of what the reader's
+            process has mapped when it begins. The engines map up to 1.5 GiB that they never
+            touch, so the address-space limit is only a backstop.
         output_chars: characters kept of the text, of the Markdown and of all pages together.
         result_bytes: the largest result that is taken from a reader.
         file_bytes: the largest file that a reader may write; engines unpack their models, the

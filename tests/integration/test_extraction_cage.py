@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.extraction import Limits, cage, memory
+from jobs.extraction import Limits, cage, children, memory
 from jobs.extraction.faults import Fault, FaultCode
 
 MIB = 1024**2
@@ -34,7 +34,7 @@ def tell(share):
 
 
 def run(code, *, seconds=20.0, limits=LIMITS, on_progress=None):
-    program = (sys.executable, "-I", "-c", PRELUDE + code, str(cage.PROJECT_ROOT))
+    program = (sys.executable, "-I", "-c", PRELUDE + code, str(children.PROJECT_ROOT))
     answer, usage = cage.run(
         {"limits": limits.to_json()},
         limits=limits,
@@ -200,9 +200,11 @@ def test_the_child_dies_with_its_parent():
     reading, writing = os.pipe()
     middle = os.fork()
     if middle == 0:  # this process plays the work horse and is killed below
-        os.close(reading)
-        run("tell(0.5)\ntime.sleep(60)", on_progress=lambda share: _write_group(writing, share))
-        os._exit(1)
+        try:
+            os.close(reading)
+            run("tell(0.5)\ntime.sleep(60)", on_progress=lambda share: _write_group(writing, share))
+        finally:
+            os._exit(1)
     os.close(writing)
     try:
         pids = [int(word) for word in os.read(reading, 100).split()]
@@ -220,7 +222,7 @@ def test_a_machine_that_cannot_start_a_child_is_told_as_such(monkeypatch):
     def fail(*_args, **_kwargs):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(cage.subprocess, "Popen", fail)
+    monkeypatch.setattr(children.subprocess, "Popen", fail)
     with pytest.raises(Fault) as caught:
         run("answer({})")
     assert caught.value.code is FaultCode.ENVIRONMENT

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jobs.errors import Permanent, Transient
 from jobs.extraction import ENGINE_VERSION, Limits, attempts, cage, extract
+from jobs.extraction.children import PROJECT_ROOT
 
 LIMITS = Limits(wall_seconds=30)
 
@@ -194,7 +195,7 @@ def test_limits_reach_the_real_child(tmp_path):
         read(tmp_path, "a.pdf", pdf(["x"]), limits=Limits(memory_bytes=20 * 1024**2))
     assert caught.value.code == "limit_memory"
     with pytest.raises(Permanent) as caught:
-        read(tmp_path, "a.txt", b"x", limits=Limits(wall_seconds=0.01))
+        read(tmp_path, "a.txt", b"x", limits=Limits(wall_seconds=0.0001))
     assert caught.value.code == "limit_time"
 
 
@@ -212,7 +213,7 @@ def test_no_engine_is_imported_by_the_parent():
         "import sys; sys.path.insert(0, sys.argv[1]); import jobs.extraction; "
         f"sys.exit(' '.join(set({heavy!r}.split()) & set(sys.modules)) or 0)"
     )
-    command = [sys.executable, "-I", "-c", code, str(cage.PROJECT_ROOT)]
+    command = [sys.executable, "-I", "-c", code, str(PROJECT_ROOT)]
     assert subprocess.run(command, check=False, capture_output=True).stderr == b""
 
 

@@ -10,6 +10,7 @@ from rq.job import JobStatus
 
 from jobs import rq_books, warm_horse
 from jobs.delivery import Delivery, DocumentJob, rq_job_id, web_connection, worker_connection
+from jobs.extraction import warm as fork_server
 from jobs.horse_link import CLAIMED, IDLE, SETTLED, HorseLink
 from jobs.rq_books import Books
 from jobs.rq_worker import DocumentWorker
@@ -136,3 +137,4 @@ def test_a_horse_that_has_done_enough_ends_after_its_bell(
     assert all(raw_item(engine, item_id)["attempt"] == 0 for item_id in waiting)
     link.close()
     link.close_horses_end()
+    fork_server.stop()

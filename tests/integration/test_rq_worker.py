@@ -229,6 +229,19 @@ def test_the_true_cause_is_told_although_the_database_was_away_when_the_horse_di
 
 
 @on_sqlite
+@pytest.mark.skipif(sys.platform != "linux", reason="the fork server is for Linux only")
+def test_the_process_with_the_engines_does_not_outlive_a_killed_horse(enqueue, start_pool, settings):
+    enqueue("wait")
+    start_pool()
+    horse = running_pid(settings)
+    listing = Path(f"/proc/{horse}/task/{horse}/children")
+    wait_until(lambda: len(listing.read_text().split()) == 1, what="the fork server")
+    fork_server = int(listing.read_text())
+    os.kill(horse, signal.SIGKILL)
+    wait_until(lambda: not alive(fork_server), what="its end")
+
+
+@on_sqlite
 def test_nothing_outlives_a_killed_pool(enqueue, start_pool, settings, redis_client):
     enqueue("wait")
     pool = start_pool()
