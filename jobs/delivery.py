@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -81,6 +82,9 @@ def worker_connection(settings: Settings) -> redis.Redis:
     return redis.Redis.from_url(
         settings.redis_url, socket_connect_timeout=5.0, retry=Retry(NoBackoff(), 0), health_check_interval=0
     )
+
+
+IS_BELL = re.compile(r"[0-9a-f]+(?:-[0-9a-f]+){4}-[a-z]+-[0-9a-f]+-[0-9]+")
 
 
 def rq_job_id(item: QueueItem) -> str:

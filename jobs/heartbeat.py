@@ -123,6 +123,8 @@ class Keeper:
                 held = dict(self._held)
             if self._on_tick is not None:
                 self._on_tick()
+            for heartbeat in held.values():
+                heartbeat.say_stage()
             if held and time.monotonic() >= look_at:
                 look_at = time.monotonic() + pause
                 self._look(held)
@@ -159,6 +161,10 @@ class Heartbeat:
     _reported_at: float = 0.0
     _reported: float = -1.0
     _out_of_time_at: float = float("inf")
+    # The stage that runs, as long as nobody has written it down; and who may write.
+    _unsaid: str | None = None
+    _entered: bool = False
+    _saying: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> None:
         """Let the time of the attempt run."""
@@ -168,15 +174,53 @@ class Heartbeat:
     def enter(self, stage: str) -> None:
         """Say which stage begins.
 
+        An attempt that was claimed by itself a moment ago has begun by its claim, and need not wait for
+        another commit: its first stage is written down when it lasts.
+
         Raises:
             LeaseLost: the item is no longer ours.
             Cancelled: a person asked to stop.
         """
         if self.before_stage is not None:
             self.before_stage()
+        with self._saying:
+            first, self._entered, self._unsaid = not self._entered, True, None
+            fresh = time.monotonic() - self._renewed_at < _TICK_SECONDS
+            if first and fresh and self.lease.item.started_at is not None:
+                self._unsaid = stage
+        if self._unsaid is not None:
+            self.check()
+            return
         self._note_renewal(self.keeper.service.renew(self.lease, stage=stage, progress=0.0))
         self._reported = 0.0
         self.check()
+
+    def say_stage(self, progress: float = 0.0) -> bool:
+        """Write down the first stage, if that is still to be done; called by the keeper's thread as well.
+
+        Args:
+            progress: how much of it is done.
+
+        Returns:
+            Whether it was to be done.
+        """
+        with self._saying:
+            stage, self._unsaid = self._unsaid, None
+            if stage is None:
+                return False
+            try:
+                self._note_renewal(self.keeper.service.renew(self.lease, stage=stage, progress=progress))
+            except LeaseLost:
+                self._lost = True
+            except sa.exc.SQLAlchemyError:
+                # Only the words are missing; the lease is renewed, or not, by its own rules.
+                log.warning("stage_not_said", item_id=self.lease.item.id)
+            return True
+
+    def done(self) -> None:
+        """Leave unsaid which stage ran: what it produced is written down now."""
+        with self._saying:
+            self._unsaid = None
 
     def report(self, progress: float) -> None:
         """Say how much of the stage is done; writes at most twice a second.
@@ -196,6 +240,9 @@ class Heartbeat:
         ):  # less than a percent is no news
             return
         self._reported_at, self._reported = now, progress
+        if self.say_stage(progress):
+            self.check()
+            return
         with contextlib.suppress(sa.exc.OperationalError):
             self._note_renewal(self.keeper.service.renew(self.lease, progress=progress))
         self.check()

@@ -8,6 +8,7 @@ rest is forgotten at once. Nothing depends on any of it.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +21,14 @@ from rq.utils import current_timestamp, now, utcformat
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from jobs.delivery import FAILURE_SECONDS, RESULT_SECONDS
+from jobs.horse_link import CLAIMED, IDLE, SETTLED, Message
 
 # How long RQ believes that a job runs of which nothing more is heard.
 STARTED_SECONDS = 90
 _MOST_SHOWN_FINISHED = 1_000
+
+# So long a job runs before it is noted as begun; most have ended by then.
+_NOTED_AFTER_SECONDS = 0.15
 
 # KEYS: list, intermediate list, started registry, finished registry, workers of the queue, worker's hash,
 # worker's executions. ARGV: prefix of a job's key, worker, instant, clock, execution, bells to take, seconds
@@ -32,13 +37,14 @@ _MOST_SHOWN_FINISHED = 1_000
 _SCRIPT = """
 local prefix, worker, instant, clock, execution = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local bells, ended, over = tonumber(ARGV[6]), tonumber(ARGV[11]), tonumber(ARGV[12])
-local others = {}
+local others, over_now = {}, {}
+for i = 13, 12 + ended do over_now[ARGV[i]] = true end
 if bells > 0 then
     local taken = redis.call('LPOP', KEYS[1], bells) or {}
     for _, id in ipairs(taken) do
         -- What is not a document's bell stays where RQ's own worker will find it.
         if string.find(id, '^%x+%-%x+%-%x+%-%x+%-%x+%-%a+%-%x+%-%d+$') then
-            redis.call('EXPIRE', prefix .. id, ARGV[9])
+            if not over_now[id] then redis.call('EXPIRE', prefix .. id, ARGV[9]) end
         else
             others[#others + 1] = id
         end
@@ -100,6 +106,37 @@ class Left:
     bells: int
     workers: int
     others: bool
+
+
+class Notes:
+    """What a horse says, summed up; of a job that is over at once RQ is told its end alone."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def take(self, messages: Sequence[Message]) -> tuple[bool, list[str], list[str]]:
+        """Take in what was said.
+
+        Returns:
+            Whether the horse is idle, which jobs have been running for a while, each once, and which ended.
+        """
+        now_ = time.monotonic()
+        ended: list[str] = []
+        for message in messages:
+            if message.word == CLAIMED:
+                self._since.update(dict.fromkeys(message.job_ids, now_))
+            elif message.word == SETTLED:
+                ended += message.job_ids
+        for job_id in ended:
+            self._since.pop(job_id, None)
+        lasting = [job_id for job_id, since in self._since.items() if now_ - since >= _NOTED_AFTER_SECONDS]
+        for job_id in lasting:
+            del self._since[job_id]
+        return bool(messages) and messages[-1].word == IDLE, lasting, ended
+
+    def clear(self) -> None:
+        """Forget what runs: the horse is dead."""
+        self._since.clear()
 
 
 class Books:

@@ -29,15 +29,15 @@ from rq.worker import WorkerStatus
 
 from jobs import logs
 from jobs.death_reports import lend_service
-from jobs.delivery import PROCESS, web_connection, worker_connection
+from jobs.delivery import IS_BELL, PROCESS, web_connection, worker_connection
 from jobs.horse_death import describe_death, oom_kills, peak_memory_bytes, prefer_as_oom_victim
 from jobs.horse_keeper import HorseKeeper
-from jobs.horse_link import CLAIMED, IDLE, SETTLED, HorseLink, Message
+from jobs.horse_link import CLAIMED, HorseLink
 from jobs.operations import make_stages
 from jobs.parent_death import die_with_parent
-from jobs.rq_books import Books, Left
+from jobs.rq_books import Books, Left, Notes
 from jobs.settings import Settings, load_settings
-from jobs.tolerant_worker import MONITOR_SECONDS, TolerantWorker
+from jobs.tolerant_worker import MONITOR_SECONDS, TolerantWorker, alert_queue
 from jobs.warm_horse import EXIT_DATABASE_AWAY, EXIT_RAISED, EXIT_TIMED_OUT, WarmHorse
 
 log = structlog.get_logger()
@@ -47,6 +47,7 @@ SEEN_EVERY_SECONDS = 9.0
 _ECHO_SECONDS = 1.0
 _LONGEST_REPORT_WAIT = 4.0
 # How often a busy horse is looked at when it says nothing.
+_HEAD_START_SECONDS = 0.005
 _LOOK_SECONDS = 0.2
 # After so long at documents, RQ's other duties have their turn.
 _LONGEST_DRAIN_SECONDS = 15.0
@@ -84,6 +85,9 @@ class DocumentWorker(TolerantWorker):
         self._warm = HorseKeeper(self._live_as_warm_horse)
         super().__init__(self._queue_name, name, connection)
         self._books = Books(self.queues[0], self.key, self.executions_key, name)
+        self._notes = Notes()
+        self._has_rung = False
+        self.queue_class = alert_queue(self.queue_class, self._before_waiting, self._heard)
 
     # The horse of a job that is no document's.
 
@@ -138,13 +142,32 @@ class DocumentWorker(TolerantWorker):
     ) -> tuple[Job, Queue] | None:
         """Wait for a job, with a horse at hand."""
         self._warm_horse()
-        return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        try:
+            return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+        except BaseException:
+            # Told to stop just after a bell was heard: the horse is at work.
+            self._before_waiting()
+            raise
+
+    def _heard(self, job_id: str) -> None:
+        """Let the horse look at the line before RQ has read the bell's record, which takes a millisecond."""
+        if IS_BELL.fullmatch(job_id) and self._warm.is_alive():
+            self._has_rung = True
+            self._warm.link.ring()
+            # The horse goes first; the books can wait.
+            time.sleep(_HEAD_START_SECONDS)
+
+    def _before_waiting(self) -> None:
+        """Attend a horse whose bell came to nothing: its record was gone, or could not be read."""
+        if self._has_rung:
+            self._work_documents(None)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Answer a bell with the warm horse; run anything else in a horse of its own."""
         if job.data and job.func_name == PROCESS:
-            self._work_documents(job)
+            self._work_documents(job.id)
         else:
+            self._before_waiting()
             self._run_apart(job, queue)
         # If Redis went away, RQ left these as they were.
         self._horse_pid = 0
@@ -163,16 +186,19 @@ class DocumentWorker(TolerantWorker):
         with self.redis_may_be_away():
             super().execute_job(job, queue)
 
-    def _work_documents(self, bell: Job) -> None:
+    def _work_documents(self, bell: str | None) -> None:
         """Let the horse work the line off, whoever's bell it was; keep RQ's books meanwhile."""
-        link = self._warm_horse()
+        link = self._warm.link if self._has_rung else self._warm_horse()
         self._horse_pid = self._warm.pid
-        link.ring()
+        if not self._has_rung:
+            link.ring()
+        self._has_rung = False
         self.set_state(WorkerStatus.BUSY)
         # The bell in hand is taken already; whichever item it leads to.
-        spent, owed = {bell.id}, -1
-        with self.redis_may_be_away():
-            self.connection.lrem(self.queues[0].intermediate_queue_key, 1, bell.id)
+        spent, owed = ({bell} if bell else set()), -1
+        if bell:
+            with self.redis_may_be_away():
+                self.connection.lrem(self.queues[0].intermediate_queue_key, 1, bell)
         left = self._keep_books(0)
         pause_at = time.monotonic() + _LONGEST_DRAIN_SECONDS
         while True:
@@ -185,7 +211,7 @@ class DocumentWorker(TolerantWorker):
                 self._horse_pid = self._warm.pid
                 link.ring()
                 continue
-            idle, began, ended = _summed_up(messages)
+            idle, began, ended = self._notes.take(messages)
             owed += sum(len(message.job_ids) for message in messages if message.word == CLAIMED)
             spent.difference_update(began, ended)
             if idle:
@@ -236,6 +262,7 @@ class DocumentWorker(TolerantWorker):
             self._report_death(status, self._reason(status, usage), peak_memory_bytes(usage), item_id)
         self._was_overdue = False
         self._warm.forget()
+        self._notes.clear()
         self._horse_pid = 0
         with self.redis_may_be_away():
             self._books.keep(0, ended=self._books.forget())
@@ -360,15 +387,6 @@ class DocumentWorker(TolerantWorker):
             super().teardown()  # type: ignore[no-untyped-call]  # RQ is only partly typed
         with lend_service(self._settings) as service:
             service.worker_gone(self.name)
-
-
-def _summed_up(messages: list[Message]) -> tuple[bool, list[str], list[str]]:
-    """Return whether the horse is idle, which jobs began and still run, and which ended."""
-    began = [job_id for message in messages if message.word == CLAIMED for job_id in message.job_ids]
-    ended = [job_id for message in messages if message.word == SETTLED for job_id in message.job_ids]
-    over = set(ended)
-    idle = bool(messages) and messages[-1].word == IDLE
-    return idle, [job_id for job_id in began if job_id not in over], ended
 
 
 def _exit_code(status: int | None) -> int | None:

@@ -285,9 +285,11 @@ class Runner:
                 if needed is not None:
                     self._service.enter_stage(lease, needed.key, needed.most)
                 artifact = self._compute(stage, document, done, key, heartbeat)
+                heartbeat.done()
                 self._service.checkpoint(lease, name, artifact, reused=False)
             else:
                 artifact = kept
+                heartbeat.done()
                 self._service.checkpoint(lease, name, kept, reused=True)
             done[name] = artifact
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import redis
@@ -20,6 +20,29 @@ log = structlog.get_logger()
 
 REDIS_AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
 MONITOR_SECONDS = 10
+
+
+def alert_queue(
+    base: type[Queue], before_waiting: Callable[[], None], heard: Callable[[str], None]
+) -> type[Queue]:
+    """Make a queue that tells at once when it has taken a job from its list.
+
+    Args:
+        base: RQ's own.
+        before_waiting: called before each wait for a job.
+        heard: called with the id of the job, before anything of it is read.
+    """
+
+    class AlertQueue(base):  # type: ignore[misc, valid-type]  # the class is chosen when the program runs
+        @classmethod
+        def lmove(cls, connection: redis.Redis, queue_key: str, timeout: int | None) -> Any:
+            before_waiting()
+            result = super().lmove(connection, queue_key, timeout)
+            if result is not None:
+                heard(as_text(result[1]))
+            return result
+
+    return AlertQueue
 
 
 class TolerantWorker(Worker):

@@ -18,6 +18,7 @@ from jobs.model import (
     QueueItem,
 )
 from jobs.queue_service.base import OUTCOME_NAMES
+from jobs.queue_service.batch_statements import renew_and_tell
 from jobs.queue_service.claiming import Claiming
 from jobs.rows import ITEM_COLUMNS, pack, to_item
 from jobs.states import decide
@@ -47,6 +48,10 @@ class Attempts(Claiming):
         Raises:
             LeaseLost: the item is no longer this attempt's.
         """
+        if progress is not None:
+            progress = min(1.0, max(0.0, progress))
+        if self._clock.dialect == "postgresql" and (stage is not None or progress is not None):
+            return self._renew_and_tell(lease, stage, progress)
         values: dict[str, object] = {
             "lease_expires_at": self._clock.steady + self._settings.lease_seconds,
             "lease_boot": self._clock.boot,
@@ -56,13 +61,29 @@ class Attempts(Claiming):
             values["stage"] = stage
             values["started_at"] = sa.func.coalesce(queue_items.c.started_at, self._clock.now)
         if progress is not None:
-            values["progress"] = min(1.0, max(0.0, progress))
+            values["progress"] = progress
         with self._engine.begin() as connection:
             item = self._guarded_update(connection, lease, values)
             if stage is not None or progress is not None:
                 data: dict[str, JSON] = {"stage": item.stage, "progress": item.progress}
                 self._append(connection, item, "progress", data, lease_id=lease.lease_id)
         return item.cancel_requested_at is not None
+
+    def _renew_and_tell(self, lease: Lease, stage: str | None, progress: float | None) -> bool:
+        known = {
+            "id": lease.item.id,
+            "attempt": lease.attempt,
+            "lease_id": lease.lease_id,
+            "lease_seconds": self._settings.lease_seconds,
+            "stage": stage,
+            "progress": progress,
+            "begins": stage is not None,
+        }
+        with self._at_once() as connection:
+            row = connection.execute(renew_and_tell(), known).one_or_none()
+        if row is None:
+            raise LeaseLost("Another attempt holds this item now.")
+        return row.cancel_requested_at is not None
 
     def cancel_requested(self, lease: Lease) -> bool:
         """Tell whether a cancel was asked for, without writing.

@@ -276,6 +276,10 @@ class QueueBase:
             )
         )
 
+    def _at_once(self) -> Any:
+        """Lend a connection on which one statement is one transaction: one way to the server and back."""
+        return self._engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+
     def _known(self, item_id: str) -> str:
         known = parse_id(item_id)
         if known is None:

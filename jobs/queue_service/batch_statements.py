@@ -1,4 +1,4 @@
-"""The two statements that a batch costs on PostgreSQL, each a transaction of its own: one way there and back.
+"""What an attempt costs on PostgreSQL: statements that are a transaction each, one way there and back.
 
 They are written out, because to build and compile them took as long as to run them. Ids travel as text: an
 object for each of them would be made twice.
@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobs.rows import ITEM_COLUMNS
-from jobs.tables import Json, UtcDateTime
+from jobs.tables import Id, Json, UtcDateTime
 
 _IDS = frozenset({"id", "document_id", "owner_id"})
 
@@ -66,6 +66,23 @@ WITH settled AS (
     SELECT id, document_id, owner_id, :kind, attempt, clock_timestamp(), :data, :lease_id FROM settled
 ){more}
 SELECT CAST(id AS text) FROM settled"""
+
+_RENEW = """
+WITH renewed AS (
+    UPDATE queue_items
+    SET lease_expires_at = extract(epoch FROM clock_timestamp()) + :lease_seconds, lease_boot = 'server',
+        suspect_at = NULL, stage = coalesce(:stage, stage), progress = coalesce(:progress, progress),
+        started_at = CASE WHEN :begins THEN coalesce(started_at, clock_timestamp()) ELSE started_at END,
+        updated_at = clock_timestamp()
+    WHERE id = :id AND status = 'in_progress' AND attempt = :attempt AND lease_id = :lease_id
+    RETURNING *
+), told AS (
+    INSERT INTO events (item_id, document_id, owner_id, kind, attempt, at, data, lease_id)
+    SELECT id, document_id, owner_id, 'progress', attempt, clock_timestamp(),
+        json_build_object('status', status, 'stage', stage, 'progress', progress), lease_id
+    FROM renewed
+)
+SELECT cancel_requested_at FROM renewed"""
 
 # Seen as they were before the statement, the items that it ends are still held.
 _FORGET = """, gone AS (
@@ -129,6 +146,25 @@ def settle_batch(*, completed: bool) -> sa.TextualSelect:
     return (
         sa.text(statement).bindparams(sa.bindparam("data", type_=Json)).columns(sa.column("id", sa.String()))
     )
+
+
+@cache
+def renew_and_tell() -> sa.TextualSelect:
+    """Return the statement that prolongs a lease and writes down how far its attempt is.
+
+    It takes ``id``, ``attempt``, ``lease_id``, ``lease_seconds``, ``stage`` and ``progress``, each ``None``
+    when it is as before, and ``begins``, whether the attempt has begun to run.
+
+    Returns:
+        Selects when a cancel was asked for; nothing when the lease is lost.
+    """
+    known: tuple[sa.BindParameter[Any], ...] = (
+        sa.bindparam("id", type_=Id),
+        sa.bindparam("stage", type_=sa.String()),
+        sa.bindparam("progress", type_=sa.Double()),
+        sa.bindparam("begins", type_=sa.Boolean()),
+    )
+    return sa.text(_RENEW).bindparams(*known).columns(sa.column("cancel_requested_at", UtcDateTime()))
 
 
 def _plain_type(column: sa.ColumnElement[Any]) -> sa.types.TypeEngine[Any]:

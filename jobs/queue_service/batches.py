@@ -301,10 +301,6 @@ class Batches(Attempts):
 
     # Shared.
 
-    def _at_once(self) -> Any:
-        """Lend a connection on which one statement is one transaction: one way to the server and back."""
-        return self._engine.execution_options(isolation_level="AUTOCOMMIT").connect()
-
     def _append_many(
         self,
         connection: sa.Connection,

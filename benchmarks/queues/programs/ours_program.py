@@ -20,8 +20,9 @@ from jobs import accounts, database, logs, operations
 from jobs.database import Clock
 from jobs.delivery import Delivery, web_connection
 from jobs.ids import new_id
+from jobs.model import DocumentId
 from jobs.operations import Operation, StageInput, StageOutput
-from jobs.queue_service import DocumentQueueService
+from jobs.queue_service import DocumentQueueService, NewItem
 from jobs.settings import Settings, load_settings
 from jobs.tables import documents
 from jobs.worker_pool import WorkerPool
@@ -53,6 +54,7 @@ class Sender:
         self._service = DocumentQueueService(self._engine, settings)
         self._delivery = Delivery(web_connection(settings), settings)
         self._documents = [""]
+        self._owner = accounts.ensure_admin(self._engine).id
         if HAS_STAGE:
             self._documents += [
                 add_document(self._engine, settings, content=b"%d" % number, filename=f"{number}.txt")
@@ -62,16 +64,17 @@ class Sender:
             self._documents += _add_rows_of_documents(self._engine, count)
 
     def send(self, _workload: str, number: int) -> None:
-        item = self._service.enqueue(self._documents[number], "extract")
+        with self._engine.begin() as connection:
+            (item,) = self._service.enqueue_many_in(connection, [self._new(number)])
         stamps.committed(number)
         self._delivery.announce([item])
 
+    def _new(self, number: int) -> NewItem:
+        return NewItem(DocumentId(self._documents[number]), self._owner, "extract", 0)
+
     def send_many(self, _workload: str, numbers: range) -> None:
         with self._engine.begin() as connection:
-            items = [
-                self._service.enqueue_in(connection, self._documents[number], "extract", 0)
-                for number in numbers
-            ]
+            items = self._service.enqueue_many_in(connection, [self._new(number) for number in numbers])
         self._delivery.announce(items)
 
 

@@ -65,7 +65,7 @@ def upgrade() -> None:
             "ALTER TABLE queue_items SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, "
             "autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0)"
         )
-        op.execute("ALTER TABLE attempts SET (fillfactor = 70, autovacuum_vacuum_cost_delay = 0)")
+        op.execute("ALTER TABLE attempts SET (fillfactor = 50, autovacuum_vacuum_cost_delay = 0)")
         op.execute(
             "ALTER TABLE claims SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, "
             "autovacuum_vacuum_cost_delay = 0)"
