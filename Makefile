@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos bench bench-depth bench-growth bench-upload bench-documents fix clean
+.PHONY: help run test check chaos bench bench-depth bench-growth bench-bloat bench-upload bench-documents fix clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -41,6 +41,9 @@ bench-depth: $(VENV)/installed-dev ## Compare a queue of two million items with 
 
 bench-growth: $(VENV)/installed-dev ## Show what a job costs with more workers and on longer queues (ARGS=--quick)
 	@exec $(BIN)/python -m benchmarks.growth $(ARGS)
+
+bench-bloat: $(VENV)/installed-dev ## Let a million items pass through PostgreSQL and look at the tables (ARGS="--items 100000")
+	@exec $(BIN)/python -m benchmarks.bloat $(ARGS)
 
 bench-upload: $(VENV)/installed-dev ## Compare uploads with a bare Flask view (ARGS="--write docs/benchmarks.md")
 	@exec $(BIN)/python -m benchmarks.upload $(ARGS)

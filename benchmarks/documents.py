@@ -28,7 +28,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmarks.report import machine, table, write_section
+from benchmarks.page import describe_machine, markdown_table, replace_section
 from jobs import accounts, database, extraction
 from jobs.blobs import BlobStore
 from jobs.delivery import Delivery, web_connection
@@ -290,8 +290,8 @@ def report(found: dict[tuple[str, str, str], list[Pace]], repetitions: int) -> s
         )
     heads = ["work", OURS, RQ, ENGINE, "to rq", "to the engine", "failed"]
     return (
-        f"{table(heads, rows)}\n\nMedians of {repetitions} repetitions, taking turns; {PROCESSES} workers, "
-        f"or loops, each. {machine()}.\n"
+        f"{markdown_table(heads, rows)}\n\nMedians of {repetitions} repetitions, taking turns; "
+        f"{PROCESSES} workers, or loops, each. {describe_machine()}.\n"
     )
 
 
@@ -322,7 +322,7 @@ def main() -> int:
     text = report(found, asked.repetitions)
     print(text)
     if asked.write:
-        write_section(asked.write, "documents", text)
+        replace_section(asked.write, "documents", text)
     return int(any(pace.failed for paces in found.values() for pace in paces))
 
 

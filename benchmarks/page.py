@@ -34,6 +34,12 @@ def replace_section(page: Path, name: str, text: str) -> None:
     page.write_text(f"{before}{section}{after}")
 
 
+def markdown_table(heads: list[str], rows: list[list[str]]) -> str:
+    """Make a Markdown table; its first column is text, the others are figures."""
+    rule = "|---|" + "---:|" * (len(heads) - 1)
+    return "\n".join([f"| {' | '.join(heads)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
 def describe_machine() -> str:
     """Tell what kind of machine this is, in one sentence that names neither it nor anything on it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3

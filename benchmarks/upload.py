@@ -25,7 +25,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmarks.load import content
-from benchmarks.report import machine, table, write_section
+from benchmarks.page import describe_machine, markdown_table, replace_section
 from jobs import accounts, database
 from jobs.settings import load_settings
 from jobs.tables import documents
@@ -246,9 +246,9 @@ def report(found: dict[str, Findings], plan: Plan) -> str:
     ]  # fmt: skip
     memory_heads = ["one file of each client", "before (MB)", "peak (MB)"]
     return (
-        f"{table(rate_heads, rates)}\n\nMedians of {plan.repetitions} repetitions of {plan.seconds:g} s, "
-        f"taking turns. {machine()}; the load came from the same machine.\n\n"
-        f"Memory of the web processes together:\n\n{table(memory_heads, memory)}\n\n"
+        f"{markdown_table(rate_heads, rates)}\n\nMedians of {plan.repetitions} repetitions of "
+        f"{plan.seconds:g} s, taking turns. {describe_machine()}; the load came from the same machine.\n\n"
+        f"Memory of the web processes together:\n\n{markdown_table(memory_heads, memory)}\n\n"
         f"Looked for afterwards, row and bytes: {'; '.join(counts)}.\n"
     )
 
@@ -279,7 +279,7 @@ def main() -> int:
     text = report(found, plan)
     print(text)
     if asked.write:
-        write_section(asked.write, "uploads", text)
+        replace_section(asked.write, "uploads", text)
     return int(any(one.missing for one in found.values()))
 
 

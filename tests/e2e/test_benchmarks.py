@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import documents, report, upload
+from benchmarks import bloat, documents, upload
 
 databases = pytest.mark.parametrize("kind", upload.DATABASES)
 pytestmark = pytest.mark.e2e
@@ -37,14 +37,10 @@ def test_every_way_works_every_document_off(kind):
     assert f"{kind}, 4 documents" in documents.report(found, 1)
 
 
-def test_a_section_of_a_page_is_replaced_and_nothing_else(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("# A\n<!-- one -->\nold\n<!-- /one -->\nB\n<!-- two -->\n<!-- /two -->\n")
-    report.write_section(page, "one", "new \\1")
-    report.write_section(page, "one", "newer \\1")
-    assert (
-        page.read_text()
-        == "# A\n<!-- one -->\n\nnewer \\1\n\n<!-- /one -->\nB\n<!-- two -->\n<!-- /two -->\n"
-    )
-    with pytest.raises(ValueError, match="three"):
-        report.write_section(page, "three", "x")
+def test_a_queue_that_items_pass_through_does_not_grow():
+    """Ten waves, each purged by the next: the tables are as large after the last as after the second."""
+    sizes, hot = bloat.measure(10_000, 1_000)
+    assert len(sizes) == 10
+    assert sizes[-1]["queue_items"] < 3 * sizes[1]["queue_items"]
+    assert hot > 0.3
+    assert "| queue_items |" in bloat.table(sizes, 10_000, 1_000, hot)
