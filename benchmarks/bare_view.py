@@ -37,7 +37,8 @@ def rows_of(sha256: str, size: int, filename: str) -> tuple[dict[str, object], .
     item = {
         "id": item_id, "document_id": document_id, "operation": "process", "status": "pending", "priority": 0,
         "fresh": False, "due_at": now, "created_at": now, "updated_at": now, "announced_at": now,
-        "attempt": 0, "failures": 0, "crashes": 0, "max_failures": 5, "progress": 0.0, "queue": "documents", "turn": 0,
+        "attempt": 0, "failures": 0,
+        "crashes": 0, "max_failures": 5, "progress": 0.0, "queue": "documents", "turn": 0,
     }  # fmt: skip
     event = {
         "item_id": item_id, "document_id": document_id, "kind": "accepted", "attempt": 0, "at": now,

@@ -273,6 +273,7 @@ def test_two_sweeps_rescue_and_ring(service, engine, settings, delivery, item):
 
 
 def test_a_sweep_right_after_another_does_nothing(service, engine, settings, delivery, item):
+    settings = replace(settings, sweep_seconds=60.0)
     service.mark_unannounced([item.id])
     assert sweep.run(settings, engine, delivery).announced == 1
     service.mark_unannounced([item.id])

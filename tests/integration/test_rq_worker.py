@@ -400,9 +400,8 @@ def test_after_a_flush_the_worker_is_registered_again(start_pool, enqueue, statu
     item_id = enqueue()
     wait_until(lambda: status(item_id) == "completed")
     wait_until(lambda: workers(redis_client))
-    after = sole_worker(redis_client)
-    assert after.name == before.name
-    assert after.birth_date is not None
+    wait_until(lambda: sole_worker(redis_client).birth_date)
+    assert sole_worker(redis_client).name == before.name
     assert after.queue_names() == ["documents"]
 
 
