@@ -401,7 +401,8 @@ def test_after_a_flush_the_worker_is_registered_again(start_pool, enqueue, statu
     wait_until(lambda: status(item_id) == "completed")
     wait_until(lambda: workers(redis_client))
     wait_until(lambda: sole_worker(redis_client).birth_date)
-    assert sole_worker(redis_client).name == before.name
+    after = sole_worker(redis_client)
+    assert after.name == before.name
     assert after.queue_names() == ["documents"]
 
 
