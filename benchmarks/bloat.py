@@ -65,8 +65,11 @@ def pass_through(
     return queued
 
 
-def measure(items: int, wave: int) -> tuple[list[dict[str, int]], float]:
-    """Let items pass; return the tables' sizes after each tenth, and the share of HOT updates."""
+def measure(items: int, wave: int, *, vacuum: bool = False) -> tuple[list[dict[str, int]], float]:
+    """Let items pass; return the tables' sizes after each tenth, and the share of HOT updates.
+
+    With ``vacuum`` after every wave: autovacuum looks once a minute, when a short run is over.
+    """
     sizes: list[dict[str, int]] = []
     with PostgresServer(durable=True) as server, tempfile.TemporaryDirectory() as folder:
         url = server.url(server.create_database())
@@ -79,6 +82,9 @@ def measure(items: int, wave: int) -> tuple[list[dict[str, int]], float]:
         while done < items:
             before = pass_through(engine, service, owner, min(wave, items - done), before)
             done += len(before)
+            if vacuum:
+                with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                    connection.exec_driver_sql("VACUUM")
             if done * 10 // items > len(sizes):
                 with reading(engine) as connection:
                     rows = connection.execute(_SIZE, {"names": list(_TABLES)})

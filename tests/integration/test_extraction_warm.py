@@ -25,6 +25,7 @@ from jobs.extraction.confine import hide_from_others
 from jobs.extraction.faults import Fault, FaultCode
 from jobs.peak_memory import PeakMemory
 from tests.support.corpus import CORPUS, needs_corpus
+from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server is for Linux only")
 
@@ -186,7 +187,9 @@ def test_a_sigterm_to_every_process_lets_the_document_be_finished(program):
     def stop(share):
         if share:
             for pid in (server_pid(), *family(os.getpid())):
-                os.kill(pid, signal.SIGTERM)
+                # A helper of another test may have ended since.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
 
     first = server_pid()
     code = "source.report(0.5); time.sleep(1); found['is_done'] = True"
@@ -264,8 +267,12 @@ def test_the_server_holds_nothing_of_its_owner_and_has_one_thread(monkeypatch, t
         assert prepare(30)
         run("pass")
         server = Path(f"/proc/{server_pid()}")
-        targets = sorted(str(link.readlink()).partition(":")[0] for link in (server / "fd").iterdir())
-        assert targets == ["/dev/null"] * 3 + ["anon_inode", "socket"]
+
+        def targets():
+            return sorted(str(link.readlink()).partition(":")[0] for link in (server / "fd").iterdir())
+
+        # The child's line is closed a moment after its end was told.
+        wait_until(lambda: targets() == ["/dev/null"] * 3 + ["anon_inode", "socket"])
         assert b"secret" not in (server / "environ").read_bytes()
         assert len(list((server / "task").iterdir())) == 1
         assert int((server / "oom_score_adj").read_text()) < 1000
