@@ -26,7 +26,7 @@ from jobs.settings import Settings
 
 log = structlog.get_logger()
 
-MOST_AT_ONCE = 500
+MOST_AT_ONCE = 1_000
 # What a batch should take, by what items took of late.
 _BATCH_SECONDS = 0.05
 # An item that runs for so long keeps no others waiting.

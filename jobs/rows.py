@@ -64,7 +64,7 @@ def to_item(row: sa.Row[*tuple[Any, ...]]) -> QueueItem:
     # By position: thousands are made in a second. Ids are strings already.
     values: list[Any] = [*row[: len(ITEM_COLUMNS)]]
     values[_STATUS_AT] = _STATUSES[values[_STATUS_AT]]
-    return QueueItem(*values)
+    return QueueItem._make(values)
 
 
 def to_document(row: sa.Row[*tuple[Any, ...]]) -> Document:

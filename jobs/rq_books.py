@@ -32,14 +32,21 @@ _NOTED_AFTER_SECONDS = 0.15
 
 # KEYS: list, intermediate list, started registry, finished registry, workers of the queue, worker's hash,
 # worker's executions. ARGV: prefix of a job's key, worker, instant, clock, execution, bells to take, seconds
-# that a started, a finished, a forgotten job is kept, most finished, number of those that ended, and of those
-# of them that were noted as begun, which come first; their ids; the ids of those that begin.
+# that a started, a finished, a forgotten job is kept, most finished; then ids, separated by blanks: of those
+# that ended and had been noted as begun, of the others that ended, of those that begin.
 _SCRIPT = """
 local prefix, worker, instant, clock, execution = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
-local bells, ended, over = tonumber(ARGV[6]), tonumber(ARGV[11]), tonumber(ARGV[12])
-local others, over_now = {}, {}
-for i = 13, 12 + ended do over_now[ARGV[i]] = true end
+local bells = tonumber(ARGV[6])
+local others, ended, over, begun, over_now, gone = {}, {}, {}, {}, {}, {}
+for id in string.gmatch(ARGV[11], '%S+') do over[#over + 1] = id; ended[#ended + 1] = id end
+for id in string.gmatch(ARGV[12], '%S+') do ended[#ended + 1] = id end
+for id in string.gmatch(ARGV[13], '%S+') do begun[#begun + 1] = id end
+local function forget_gone()
+    if #gone > 0 then redis.call('DEL', unpack(gone)) end
+    gone = {}
+end
 if bells > 0 then
+    for _, id in ipairs(ended) do over_now[id] = true end
     local taken = redis.call('LPOP', KEYS[1], bells) or {}
     for _, id in ipairs(taken) do
         -- What is not a document's bell stays where RQ's own worker will find it.
@@ -52,8 +59,7 @@ if bells > 0 then
     for i = #others, 1, -1 do redis.call('LPUSH', KEYS[1], others[i]) end
 end
 local shown = tonumber(ARGV[10]) - redis.call('ZCARD', KEYS[4])
-for i = 13, 12 + ended do
-    local id = ARGV[i]
+for _, id in ipairs(ended) do
     local key = prefix .. id
     if shown > 0 and redis.call('EXISTS', key) == 1 then
         shown = shown - 1
@@ -62,20 +68,23 @@ for i = 13, 12 + ended do
         redis.call('EXPIRE', key, ARGV[8])
         redis.call('ZADD', KEYS[4], clock + ARGV[8], id)
     else
-        redis.call('DEL', key)
+        gone[#gone + 1] = key
+        if #gone == 1000 then forget_gone() end
     end
 end
-for i = 13, 12 + over do
-    local run = ARGV[i] .. ':' .. execution
+forget_gone()
+for _, id in ipairs(over) do
+    local run = id .. ':' .. execution
     redis.call('ZREM', KEYS[3], run)
     redis.call('SREM', KEYS[7], run)
     redis.call('DEL', 'rq:execution:' .. run)
 end
 if redis.call('LLEN', KEYS[2]) > 0 then
-    for i = 13, #ARGV do redis.call('LREM', KEYS[2], 1, ARGV[i]) end
+    for _, ids in ipairs({ended, begun}) do
+        for _, id in ipairs(ids) do redis.call('LREM', KEYS[2], 1, id) end
+    end
 end
-for i = 13 + ended, #ARGV do
-    local id = ARGV[i]
+for _, id in ipairs(begun) do
     local key = prefix .. id
     if redis.call('EXISTS', key) == 1 then
         redis.call('HSET', key, 'status', 'started', 'started_at', instant, 'last_heartbeat', instant,
@@ -88,7 +97,7 @@ for i = 13 + ended, #ARGV do
         redis.call('EXPIRE', 'rq:execution:' .. id .. ':' .. execution, ARGV[7])
     end
 end
-if ended > 0 then redis.call('HINCRBY', KEYS[6], 'successful_job_count', ended) end
+if #ended > 0 then redis.call('HINCRBY', KEYS[6], 'successful_job_count', #ended) end
 return {redis.call('LLEN', KEYS[1]), redis.call('SCARD', KEYS[5]), #others}
 """
 
@@ -183,7 +192,7 @@ class Books:
         arguments: list[Any] = [
             Job.redis_job_namespace_prefix, self._worker, utcformat(now()), current_timestamp(),
             self._execution, bells, STARTED_SECONDS, RESULT_SECONDS, FAILURE_SECONDS, _MOST_SHOWN_FINISHED,
-            len(ended), len(known), *known, *new, *began,
+            " ".join(known), " ".join(new), " ".join(began),
         ]  # fmt: skip
         self.started.update(began)
         self.started.difference_update(ended)

@@ -244,7 +244,6 @@ queue_items = sa.Table(
         "owner_id", "segment", "superseded", "due_at", "id",
     ),
     sa.Index(None, "document_id", "created_at"),
-    sa.Index(None, "created_at", "id"),
 )  # fmt: skip
 
 # What was claimed together, while any of it runs: the only way to what runs, as no index names what a claim

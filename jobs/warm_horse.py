@@ -35,6 +35,8 @@ log = structlog.get_logger()
 # How a horse tells its worker why it ended.
 EXIT_RAISED, EXIT_TIMED_OUT, EXIT_DATABASE_AWAY = 70, 71, 72
 
+# So long a horse waits for the engines at most before it takes its first item.
+_LOADING_SECONDS = 10.0
 _MOST_ITEMS = 100_000
 _MOST_SECONDS = 3600.0
 # It may grow by so much over what it had at its start.
@@ -85,10 +87,10 @@ class WarmHorse:
     def _warm_up(self) -> None:
         """Open what the first item would wait for; if the database is away, that one will tell.
 
-        The engines load in a process of their own meanwhile. Where that cannot be had, each document
-        waits for its own.
+        The engines load in a process of their own. Where that cannot be had, each document waits for its own.
+        No item is taken before: others may have it meanwhile.
         """
-        if not extraction.prepare():
+        if not extraction.prepare(wait_seconds=_LOADING_SECONDS):
             log.warning("engines_not_loaded")
         with contextlib.suppress(sa.exc.SQLAlchemyError), reading(self._engine) as connection:
             connection.execute(sa.select(1))

@@ -38,6 +38,9 @@ _SEEN = (
     "crashes", "cancel_requested_at", "error_code", "queue",
 )  # fmt: skip
 
+# No item has it: without an index to go by SQLite would plan to look through them all for nothing.
+_NOBODYS_ID = "00000000-0000-0000-0000-000000000000"
+
 Columns = sa.ColumnCollection[str, sa.ColumnElement[Any]]
 
 
@@ -222,7 +225,7 @@ class Candidates:
         ]
         if not parts:
             # The kind cannot change anything of the state asked for.
-            parts = [sa.select(*_seen(queue_items)).where(sa.false())]
+            parts = [sa.select(*_seen(queue_items)).where(sa.false(), queue_items.c.id == _NOBODYS_ID)]
         merged = (sa.union_all(*parts) if len(parts) > 1 else parts[0]).subquery("merged")
         walked = sa.select(merged.c.created_at.label("at"), merged.c.id.label("key"), *merged.c)
         if looked_at is not None:

@@ -163,8 +163,6 @@ class Lists(Reads):
         branches: tuple[_Conditions, ...]
         if status == Status.IN_PROGRESS:
             branches = ((*mine.where, is_running(self._clock.dialect)),)
-        elif status is None and owner is None:
-            branches = ((),)
         else:
             # Items are in order within each part of a segment: one index serves all these lists.
             names = SEGMENTS_OF[Status(status)] if status else SEGMENTS

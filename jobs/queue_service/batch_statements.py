@@ -89,8 +89,8 @@ _FORGET = """, gone AS (
     DELETE FROM claims
     WHERE lease_id = :lease_id AND NOT EXISTS (
         SELECT FROM queue_items AS held
-        WHERE held.id = ANY (claims.item_ids) AND held.lease_id = :lease_id AND held.status = 'in_progress'
-            AND held.id <> ALL (CAST(:ids AS uuid[]))
+        WHERE held.id = ANY (ARRAY(SELECT unnest(claims.item_ids) EXCEPT SELECT unnest(CAST(:ids AS uuid[]))))
+            AND held.lease_id = :lease_id AND held.status = 'in_progress'
     )
 )"""
 

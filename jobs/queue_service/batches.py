@@ -194,7 +194,7 @@ class Batches(Attempts):
                 "data": data,
             }
             with self._at_once() as connection:
-                return [to_item(row) for row in connection.execute(statement, {**begun, **known})]
+                return [to_item(row) for row in connection.execute(statement, {**begun, **known}).all()]
         order = (queue_items.c.due_at, queue_items.c.id) if longest_waiting else LINE
         best = through(
             sa.select(queue_items.c.id)
@@ -249,7 +249,9 @@ class Batches(Attempts):
             known = {"ids": id_array(ids), "lease_id": lease_id, "outcome": outcome, "kind": kind}
             with self._at_once() as connection:
                 statement = settle_batch(completed=completed)
-                return set(connection.execute(statement, {**known, "data": data, "peak": peak}).scalars())
+                return set(
+                    connection.execute(statement, {**known, "data": data, "peak": peak}).scalars().all()
+                )
         now = self._clock.now
         values: dict[str, Any] = {
             "status": status,

@@ -317,14 +317,14 @@ def test_a_batch_follows_what_items_took_of_late():
     pace = Pace()
     assert pace.size(100) == 1
     for _ in range(20):
-        pace.note(0.000_1)
-        size = pace.size(1000)
+        pace.note(0.000_01)
+        size = pace.size(10_000)
     assert size == MOST_AT_ONCE
     assert pace.size(7) == 7
     pace.note(0.025)
-    assert pace.size(1000) == 2
+    assert pace.size(10_000) == 2
     pace.note(3.0)
-    assert pace.size(1000) == 1
+    assert pace.size(10_000) == 1
 
 
 def test_an_operation_without_stages_reads_nothing(monkeypatch, engine, settings, service, line):

@@ -121,7 +121,7 @@ def test_items_of_several_queues_are_one_round_trip(engine, service, settings, m
     connection = web_connection(settings)
     delivery = Delivery(connection, settings)
     items = [
-        replace(service.enqueue(add_document(engine, settings)), queue=name) for name in ("documents", "fast")
+        service.enqueue(add_document(engine, settings))._replace(queue=name) for name in ("documents", "fast")
     ]
     connection.ping()
     sent = []
@@ -130,7 +130,7 @@ def test_items_of_several_queues_are_one_round_trip(engine, service, settings, m
         redis.connection.AbstractConnection, "send_packed_command",
         lambda self, *words, **more: (sent.append(words), send(self, *words, **more))[1],
     )  # fmt: skip
-    delivery.announce([*items, replace(items[0], queue="no longer set up")])
+    delivery.announce([*items, items[0]._replace(queue="no longer set up")])
     delivery.announce([])
     assert len(sent) == 1
     assert [delivery.queue_length(name) for name in ("documents", "fast")] == [1, 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -37,7 +36,7 @@ def make_item(**changes):
         finished_at=None, announced_at=None, attempt=1, failures=0, crashes=0, max_failures=3, stage=None,
         progress=0.0, cancel_requested_at=None, error_code=None, error_message=None, worker="w", lease_id="l",
     )  # fmt: skip
-    return dataclasses.replace(base, **changes)
+    return base._replace(**changes)
 
 
 def failed(*, permanent=False, retry_after=None):
