@@ -225,7 +225,7 @@ class Candidates:
         ]
         if not parts:
             # The kind cannot change anything of the state asked for.
-            parts = [sa.select(*_seen(queue_items)).where(sa.false(), queue_items.c.id == _NOBODYS_ID)]
+            parts = [sa.select(*_seen(queue_items)).where(queue_items.c.id == _NOBODYS_ID)]
         merged = (sa.union_all(*parts) if len(parts) > 1 else parts[0]).subquery("merged")
         walked = sa.select(merged.c.created_at.label("at"), merged.c.id.label("key"), *merged.c)
         if looked_at is not None:
