@@ -116,7 +116,9 @@ class Keeper:
                     self._changed.wait()
                     self._asleep = False
                     look_at = time.monotonic() + pause
-                elif not self._closed:
+                    # What was claimed a moment ago is looked at a tick later, if it is still there.
+                    continue
+                if not self._closed:
                     self._changed.wait(min(pause, _TICK_SECONDS))
                 if self._closed:
                     return

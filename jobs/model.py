@@ -120,12 +120,16 @@ class Lease:
     """The right of one attempt to change its item. Only a claim makes one.
 
     The token is ``(item.id, attempt, lease_id)``; every settling statement carries it.
+
+    Attributes:
+        document: what the item is about, when the claim has read it on its way.
     """
 
     item: QueueItem
     attempt: int
     lease_id: str
     worker: str
+    document: Document | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +23,7 @@ from jobs.model import (
     User,
     UserId,
 )
-from jobs.tables import queue_items
+from jobs.tables import documents, queue_items
 
 ITEM_COLUMNS = (
     queue_items.c.id,
@@ -67,6 +68,10 @@ def to_item(row: sa.Row[*tuple[Any, ...]]) -> QueueItem:
     return QueueItem._make(values)
 
 
+DOCUMENT_COLUMNS = tuple(documents.c[field.name] for field in fields(Document))
+"""The columns of a :class:`jobs.model.Document`, in its order."""
+
+
 def to_document(row: sa.Row[*tuple[Any, ...]]) -> Document:
     """Make a document of a row of the ``documents`` table."""
     return Document(
@@ -78,6 +83,12 @@ def to_document(row: sa.Row[*tuple[Any, ...]]) -> Document:
         media_type=row.media_type,
         created_at=row.created_at,
     )
+
+
+def to_claimed_document(row: sa.Row[*tuple[Any, ...]]) -> Document | None:
+    """Make a document of what follows :data:`ITEM_COLUMNS` in a row, as :data:`DOCUMENT_COLUMNS`, if any."""
+    values = row[len(ITEM_COLUMNS) :]
+    return Document(*values) if values else None
 
 
 def to_user(row: sa.Row[*tuple[Any, ...]]) -> User:

@@ -273,7 +273,7 @@ class Runner:
         item = lease.item
         operation = OPERATIONS[item.operation]
         self.memory.begin()
-        document = self._queries.document(item.document_id, owner=None)
+        document = lease.document or self._queries.document(item.document_id, owner=None)
         done: dict[str, Artifact] = {}
         for name in operation.stages:
             stage = self._stages[name]

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobs.rows import ITEM_COLUMNS
+from jobs.rows import DOCUMENT_COLUMNS, ITEM_COLUMNS
 from jobs.tables import Id, Json, UtcDateTime
 
 _IDS = frozenset({"id", "document_id", "owner_id"})
@@ -29,7 +29,7 @@ WITH claimed AS (
             AND cancel_requested_at IS NULL
             AND NOT EXISTS (SELECT FROM queues WHERE name = :queue AND paused_at IS NOT NULL)
         ORDER BY {order}
-        LIMIT :most
+        LIMIT {most}
         -- Claims at the same moment take different items instead of waiting for each other.
         FOR UPDATE SKIP LOCKED
     )) AND status = 'pending'
@@ -44,7 +44,7 @@ WITH claimed AS (
     INSERT INTO events (item_id, document_id, owner_id, kind, attempt, at, data, lease_id)
     SELECT id, document_id, owner_id, 'started', attempt, clock_timestamp(), :data, :lease_id FROM claimed
 )
-SELECT {columns} FROM claimed"""
+SELECT {columns} FROM {source}"""
 
 _SETTLE = """
 WITH settled AS (
@@ -99,22 +99,29 @@ _FORGET = """, gone AS (
 def claim_line(*, longest_waiting: bool, single: bool) -> sa.TextualSelect:
     """Return the statement that claims the head of a line.
 
-    It takes ``queue``, ``worker``, ``most``, ``lease_id``, ``lease_seconds``, ``host``, ``pid`` and ``data``.
+    It takes ``queue``, ``worker``, ``lease_id``, ``lease_seconds``, ``host``, ``pid`` and ``data``; and
+    ``most``, unless it is for a single one.
 
     Args:
         longest_waiting: in the order of the due times, not in that of the line.
-        single: one item is claimed, and counts as started.
+        single: one item is claimed, counts as started, and its document is wanted at once.
 
     Returns:
-        Selects the items claimed, in no order, as :data:`jobs.rows.ITEM_COLUMNS`.
+        Selects the items claimed, in no order, as :data:`jobs.rows.ITEM_COLUMNS`; a single one's is followed
+        by its document's :data:`jobs.rows.DOCUMENT_COLUMNS`.
     """
-    names = [column.name for column in ITEM_COLUMNS]
+    wanted = [("claimed", column) for column in ITEM_COLUMNS]
+    if single:
+        wanted += [("documents", column) for column in DOCUMENT_COLUMNS]
     statement = _CLAIM.format(
+        # A number that is known is planned for once, not for every claim.
+        most="1" if single else ":most",
         started_at="clock_timestamp()" if single else "NULL",
         order="due_at, id" if longest_waiting else "priority DESC, turn, id",
-        columns=", ".join(f"CAST({name} AS text)" if name in _IDS else name for name in names),
+        columns=", ".join(_plainly(table, column.name) for table, column in wanted),
+        source="claimed" + (" JOIN documents ON documents.id = claimed.document_id" if single else ""),
     )
-    columns = [sa.column(column.name, _plain_type(column)) for column in ITEM_COLUMNS]
+    columns = [sa.column(f"{table}_{column.name}", _plain_type(column)) for table, column in wanted]
     return sa.text(statement).bindparams(sa.bindparam("data", type_=Json)).columns(*columns)
 
 
@@ -165,6 +172,10 @@ def renew_and_tell() -> sa.TextualSelect:
         sa.bindparam("begins", type_=sa.Boolean()),
     )
     return sa.text(_RENEW).bindparams(*known).columns(sa.column("cancel_requested_at", UtcDateTime()))
+
+
+def _plainly(table: str, name: str) -> str:
+    return f"CAST({table}.{name} AS text)" if name in _IDS else f"{table}.{name}"
 
 
 def _plain_type(column: sa.ColumnElement[Any]) -> sa.types.TypeEngine[Any]:

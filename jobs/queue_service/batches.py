@@ -19,12 +19,12 @@ from sqlalchemy.dialects import postgresql
 from jobs.claims import BY_ID
 from jobs.database import reading
 from jobs.errors import LeaseLost
-from jobs.model import JSON, Completed, Lease, Outcome, QueueItem, Released, Status
+from jobs.model import JSON, Completed, Document, Lease, Outcome, QueueItem, Released, Status
 from jobs.queue_service.attempts import Attempts
 from jobs.queue_service.base import EVENT_KINDS, OUTCOME_NAMES, through
 from jobs.queue_service.batch_statements import claim_line, id_array, settle_batch
 from jobs.queue_service.claiming import LINE, SHARE_OF_THE_LONGEST_WAITING
-from jobs.rows import ITEM_COLUMNS, to_item
+from jobs.rows import ITEM_COLUMNS, to_claimed_document, to_item
 from jobs.states import Trigger
 from jobs.tables import Id, attempts, events, queue_items, slots
 
@@ -65,14 +65,15 @@ class Batches(Attempts):
         longest_waiting = self._rng.random() < SHARE_OF_THE_LONGEST_WAITING
         lease_id = secrets.token_hex(16)
         try:
-            items = self._claim_line(queue, worker, most, lease_id, longest_waiting=longest_waiting)
+            claimed = self._claim_line(queue, worker, most, lease_id, longest_waiting=longest_waiting)
         except sa.exc.OperationalError as error:
-            items = self._claimed_in_doubt(lease_id, error)
+            claimed = [(item, None) for item in self._claimed_in_doubt(lease_id, error)]
+        leases = [Lease(item, item.attempt, lease_id, worker, document) for item, document in claimed]
         if longest_waiting:
-            items.sort(key=lambda item: (item.due_at, item.id))
+            leases.sort(key=lambda lease: (lease.item.due_at, lease.item.id))
         else:
-            items.sort(key=lambda item: (-item.priority, item.turn, item.id))
-        return [Lease(item=item, attempt=item.attempt, lease_id=lease_id, worker=worker) for item in items]
+            leases.sort(key=lambda lease: (-lease.item.priority, lease.item.turn, lease.item.id))
+        return leases
 
     def renew_many(self, leases: Sequence[Lease]) -> Kept:
         """Prolong leases in one statement.
@@ -180,7 +181,7 @@ class Batches(Attempts):
 
     def _claim_line(
         self, queue: str, worker: str, most: int, lease_id: str, *, longest_waiting: bool
-    ) -> list[QueueItem]:
+    ) -> list[tuple[QueueItem, Document | None]]:
         begun: dict[str, Any] = {
             "lease_id": lease_id, "worker": worker, "host": socket.gethostname(), "pid": os.getpid()
         }  # fmt: skip
@@ -189,12 +190,14 @@ class Batches(Attempts):
             statement = claim_line(longest_waiting=longest_waiting, single=most == 1)
             known = {
                 "queue": queue,
-                "most": most,
                 "lease_seconds": self._settings.lease_seconds,
                 "data": data,
             }
+            if most > 1:
+                known["most"] = most
             with self._at_once() as connection:
-                return [to_item(row) for row in connection.execute(statement, {**begun, **known}).all()]
+                rows = connection.execute(statement, {**begun, **known}).all()
+            return [(to_item(row), to_claimed_document(row)) for row in rows]
         order = (queue_items.c.due_at, queue_items.c.id) if longest_waiting else LINE
         best = through(
             sa.select(queue_items.c.id)
@@ -217,7 +220,7 @@ class Batches(Attempts):
                 keys = [{"item_id": item.id, "attempt": item.attempt} for item in items]
                 connection.execute(sa.insert(attempts).values(**begun, started_at=now), keys)
                 self._append_many(connection, items, "started", data, lease_id)
-        return items
+        return [(item, None) for item in items]
 
     def _claimed_in_doubt(self, lease_id: str, error: sa.exc.OperationalError) -> list[QueueItem]:
         """Return the items of a claim whose commit landed although its answer was lost."""
