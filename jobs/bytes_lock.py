@@ -23,8 +23,10 @@ _LOCK_ALL = sa.select(
         )
     )
 )
-_FORGET = sa.delete(unreferenced_bytes).where(
-    unreferenced_bytes.c.sha256.in_(sa.bindparam("hashes", expanding=True))
+# One by one or as an array: an IN would be spelt out anew for every upload.
+_FORGET = sa.delete(unreferenced_bytes).where(unreferenced_bytes.c.sha256 == sa.bindparam("hash"))
+_FORGET_ALL = sa.delete(unreferenced_bytes).where(
+    unreferenced_bytes.c.sha256 == sa.any_(sa.bindparam("hashes", type_=sa.ARRAY(sa.String())))
 )
 
 
@@ -42,8 +44,10 @@ def hold_bytes(connection: sa.Connection, hashes: Iterable[str]) -> None:
     wanted = sorted(set(hashes))
     if connection.dialect.name == "postgresql":
         connection.execute(_LOCK_ALL, {"keys": [_key_number(sha256) for sha256 in wanted]})
-    # Not in the statement above, which would not see what was written while it waited.
-    connection.execute(_FORGET, {"hashes": wanted})
+        # Not in the statement above, which would not see what was written while it waited.
+        connection.execute(_FORGET_ALL, {"hashes": wanted})
+    else:
+        connection.execute(_FORGET, [{"hash": sha256} for sha256 in wanted])
 
 
 def try_to_hold_bytes(connection: sa.Connection, sha256: str) -> bool:
