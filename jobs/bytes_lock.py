@@ -13,8 +13,6 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from jobs.tables import unreferenced_bytes
-
 # Row by row, in the order of the array. Counted, so that nothing needs to be sent back for each.
 _LOCK_ALL = sa.select(
     sa.func.count(
@@ -23,15 +21,10 @@ _LOCK_ALL = sa.select(
         )
     )
 )
-# One by one or as an array: an IN would be spelt out anew for every upload.
-_FORGET = sa.delete(unreferenced_bytes).where(unreferenced_bytes.c.sha256 == sa.bindparam("hash"))
-_FORGET_ALL = sa.delete(unreferenced_bytes).where(
-    unreferenced_bytes.c.sha256 == sa.any_(sa.bindparam("hashes", type_=sa.ARRAY(sa.String())))
-)
 
 
 def hold_bytes(connection: sa.Connection, hashes: Iterable[str]) -> None:
-    """Keep bytes from being deleted until this transaction ends, and forget that nobody named them.
+    """Keep bytes from being deleted until this transaction ends.
 
     To be called before documents are inserted. A file may have been deleted before: look afterwards
     whether it exists, and store it again when it does not.
@@ -41,13 +34,9 @@ def hold_bytes(connection: sa.Connection, hashes: Iterable[str]) -> None:
         hashes: the SHA-256 of every document's bytes; all in one call, so that two uploads of the same
             files wait for each other in the same order.
     """
-    wanted = sorted(set(hashes))
     if connection.dialect.name == "postgresql":
-        connection.execute(_LOCK_ALL, {"keys": [_key_number(sha256) for sha256 in wanted]})
-        # Not in the statement above, which would not see what was written while it waited.
-        connection.execute(_FORGET_ALL, {"hashes": wanted})
-    else:
-        connection.execute(_FORGET, [{"hash": sha256} for sha256 in wanted])
+        keys = [_key_number(sha256) for sha256 in sorted(set(hashes))]
+        connection.execute(_LOCK_ALL, {"keys": keys})
 
 
 def try_to_hold_bytes(connection: sa.Connection, sha256: str) -> bool:

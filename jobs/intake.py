@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -26,20 +27,11 @@ from jobs.idempotency import Answer, IdempotencyKeys, Turn
 from jobs.ids import new_id
 from jobs.model import Document, QueueItem, UserId
 from jobs.queue_service import DocumentQueueService, NewItem
-from jobs.rows import to_document
 from jobs.settings import Settings
-from jobs.tables import documents
 from jobs.uploads import Accepted, Duplicate, Order, Taken, Upload, clean_filename
 
 # What is due later than this is left to the sweep alone: Redis need not remember it for so long.
 _RUNG_AHEAD = timedelta(days=1)
-
-# Made once: to build a statement anew costs more than to run it. What is returned makes SQLAlchemy send all
-# rows in one statement.
-_INSERT_DOCUMENTS = {
-    "sqlite": sa.insert(documents).returning(*documents.c),
-    "postgresql": sa.insert(documents).values(created_at=Clock("postgresql").now).returning(*documents.c),
-}
 
 # How many transactions of uploads at once: SQLite has one writer; while one waits for PostgreSQL to answer,
 # another has something to do.
@@ -340,29 +332,22 @@ class Intake:
         return Accepted(existing, item, existing.id, reused=not made)
 
     def _insert(self, connection: sa.Connection, parcels: Sequence[_Parcel]) -> list[Taken]:
-        """Insert new documents and their items: a statement for each table, however many there are."""
-        rows: list[dict[str, object]] = [
+        """Insert new documents and their items, however many with the same few statements."""
+        sent = [(upload, sha256, kind, parcel) for parcel in parcels for upload, sha256, kind in parcel.files]
+        rows: list[dict[str, Any]] = [
             {
                 "id": new_id(),
                 "owner_id": parcel.owner,
                 "sha256": sha256,
                 "size": upload.spool.size,
                 "filename": clean_filename(upload.filename),
-                "media_type": media_type,
+                "media_type": kind,
             }
-            for parcel in parcels
-            for upload, sha256, media_type in parcel.files
+            for upload, sha256, kind, parcel in sent
         ]
-        if self._clock.dialect == "sqlite":
-            now = datetime.now(UTC)
-            for row in rows:
-                row["created_at"] = now
-        found = {row.id: row for row in connection.execute(_INSERT_DOCUMENTS[self._clock.dialect], rows)}
-        made = [to_document(found[row["id"]]) for row in rows]
-        orders = [parcel.order for parcel in parcels for _ in parcel.files]
-        items = self._service.enqueue_many_in(
-            connection, [_new_item(document, order) for document, order in zip(made, orders, strict=True)]
-        )
+        new = [_new_item(row, parcel.order) for row, (_, _, _, parcel) in zip(rows, sent, strict=True)]
+        items = self._service.enqueue_many_in(connection, new, rows)
+        made = [Document(**row, created_at=item.created_at) for row, item in zip(rows, items, strict=True)]
         accepted = iter([Accepted(*pair) for pair in zip(made, items, strict=True)])
         return [Taken([next(accepted) for _ in parcel.files], []) for parcel in parcels]
 
@@ -396,10 +381,10 @@ class Intake:
         )
 
 
-def _new_item(document: Document, order: Order) -> NewItem:
+def _new_item(document: dict[str, Any], order: Order) -> NewItem:
     return NewItem(
-        document.id,
-        document.owner_id,
+        document["id"],
+        document["owner_id"],
         order.operation,
         order.priority,
         order.queue,

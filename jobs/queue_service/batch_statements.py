@@ -53,7 +53,7 @@ WITH settled AS (
         lease_id = NULL, lease_expires_at = NULL, lease_boot = NULL, suspect_at = NULL, started_at = NULL,
         updated_at = clock_timestamp()
     WHERE id = ANY (CAST(:ids AS uuid[])) AND status = 'in_progress' AND lease_id = :lease_id {guard}
-    RETURNING id, document_id, owner_id, attempt, stage
+    RETURNING id, document_id, owner_id, attempt, stage, due_at
 ), history AS (
     UPDATE attempts
     SET ended_at = clock_timestamp(), outcome = :outcome, peak_memory_bytes = :peak, stage = settled.stage
@@ -63,7 +63,7 @@ WITH settled AS (
     DELETE FROM slots USING settled WHERE item_id = settled.id
 ), told AS (
     INSERT INTO events (item_id, document_id, owner_id, kind, attempt, at, data, lease_id)
-    SELECT id, document_id, owner_id, :kind, attempt, clock_timestamp(), :data, :lease_id FROM settled
+    SELECT id, document_id, owner_id, :kind, attempt, clock_timestamp(), {told}, :lease_id FROM settled
 ){more}
 SELECT CAST(id AS text) FROM settled"""
 
@@ -118,10 +118,12 @@ def claim_line(*, longest_waiting: bool, single: bool) -> sa.TextualSelect:
         most="1" if single else ":most",
         started_at="clock_timestamp()" if single else "NULL",
         order="due_at, id" if longest_waiting else "priority DESC, turn, id",
-        columns=", ".join(_plainly(table, column.name) for table, column in wanted),
+        columns=", ".join(plainly(table, column.name) for table, column in wanted),
         source="claimed" + (" JOIN documents ON documents.id = claimed.document_id" if single else ""),
     )
-    columns = [sa.column(f"{table}_{column.name}", _plain_type(column)) for table, column in wanted]
+    columns = plain_columns("claimed", ITEM_COLUMNS)
+    if single:
+        columns += plain_columns("documents", DOCUMENT_COLUMNS)
     return sa.text(statement).bindparams(sa.bindparam("data", type_=Json)).columns(*columns)
 
 
@@ -138,18 +140,20 @@ def settle_batch(*, completed: bool) -> sa.TextualSelect:
         Selects the ids of the items that it found held.
     """
     if completed:
-        values, guard, more = (
+        values, guard, more, told = (
             "status = 'completed', progress = 1, finished_at = clock_timestamp()",
             "",
             _FORGET,
+            ":data",
         )
     else:
-        values, guard, more = (
+        values, guard, more, told = (
             "status = 'pending', due_at = clock_timestamp()",
             "AND cancel_requested_at IS NULL",
             "",
+            "CAST(CAST(:data AS jsonb) || jsonb_build_object('due_at', due_at) AS json)",
         )
-    statement = _SETTLE.format(values=values, guard=guard, more=more)
+    statement = _SETTLE.format(values=values, guard=guard, more=more, told=told)
     return (
         sa.text(statement).bindparams(sa.bindparam("data", type_=Json)).columns(sa.column("id", sa.String()))
     )
@@ -174,7 +178,13 @@ def renew_and_tell() -> sa.TextualSelect:
     return sa.text(_RENEW).bindparams(*known).columns(sa.column("cancel_requested_at", UtcDateTime()))
 
 
-def _plainly(table: str, name: str) -> str:
+def plain_columns(table: str, columns: Sequence[sa.ColumnElement[Any]]) -> list[sa.ColumnClause[Any]]:
+    """Return the columns of a result whose values need no work in Python; see :func:`plainly`."""
+    return [sa.column(f"{table}_{column.name}", _plain_type(column)) for column in columns]
+
+
+def plainly(table: str, name: str) -> str:
+    """Spell a column of a result: ids as text, without an object made of each."""
     return f"CAST({table}.{name} AS text)" if name in _IDS else f"{table}.{name}"
 
 

@@ -275,7 +275,7 @@ class Batches(Attempts):
         guard = self._tokens(leases)
         if not completed:
             guard = (*guard, queue_items.c.cancel_requested_at.is_(None))
-        names = ("id", "document_id", "owner_id", "attempt", "stage")
+        names = ("id", "document_id", "owner_id", "attempt", "stage", "due_at")
         settle = (
             sa.update(queue_items)
             .where(*guard)
@@ -301,6 +301,9 @@ class Batches(Attempts):
                 )
                 connection.execute(sa.delete(slots).where(slots.c.item_id.in_(found)))
                 self._forget_claim(connection, lease_id)
+                if not completed:
+                    # The same instant for all of them: they wait from now on.
+                    data["due_at"] = rows[0].due_at.isoformat()
                 self._append_many(connection, rows, kind, data, lease_id)
         return set(found)
 

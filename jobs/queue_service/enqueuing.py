@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,11 +14,14 @@ from jobs.errors import UnsupportedOperation
 from jobs.ids import new_id
 from jobs.model import OPERATION_NAMES, DocumentId, QueueItem, Status, UserId
 from jobs.queue_service.control import Control
+from jobs.queue_service.enqueue_statement import DOCUMENT_ARRAYS, arrays_of, enqueue_new
 from jobs.rows import ITEM_COLUMNS, to_item
-from jobs.tables import events, queue_items
+from jobs.tables import documents, events, queue_items, unreferenced_bytes
 
 # Made once: to build a statement anew costs more than to run it. What is returned makes SQLAlchemy send all
 # rows in one statement.
+_INSERT_DOCUMENTS = sa.insert(documents)
+_FORGET = sa.delete(unreferenced_bytes).where(unreferenced_bytes.c.sha256 == sa.bindparam("hash"))
 _INSERT_ITEMS = sa.insert(queue_items).returning(*ITEM_COLUMNS)
 _INSERT_EVENTS = sa.insert(events).returning(events.c.seq)
 
@@ -61,21 +65,33 @@ class Enqueuing(Control):
             )
         self._check_queue(queue or self._settings.queue_name)
 
-    def enqueue_many_in(self, connection: sa.Connection, new: Sequence[NewItem]) -> list[QueueItem]:
+    def enqueue_many_in(
+        self,
+        connection: sa.Connection,
+        new: Sequence[NewItem],
+        new_documents: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[QueueItem]:
         """Insert the first items of new documents inside the caller's transaction.
 
         Nobody else knows these documents yet: there is no older item to be superseded, and no row to lock.
-        However many there are, it is one statement for the items and one for their events, and one for each
-        owner to see where in the line they come.
+        However many there are, it is one statement on PostgreSQL; on SQLite one for the documents, one for
+        the items and one for their events, and one for each owner to see where in the line they come.
 
         Args:
-            connection: in the transaction that has inserted the documents.
+            connection: in a writing transaction.
             new: at least one, checked by :meth:`check_order`.
+            new_documents: what the documents' rows hold besides their time, in the same order, whose
+                bytes are forgotten to have been without a name; ``None`` when they have been inserted.
 
         Returns:
-            The items, in order.
+            The items, in order; their documents were created when they were.
         """
+        if self._clock.dialect == "postgresql":
+            return self._enqueue_at_once(connection, new, new_documents)
         turns, now = self._turns(connection, new)
+        if new_documents is not None:
+            connection.execute(_FORGET, [{"hash": row["sha256"]} for row in new_documents])
+            connection.execute(_INSERT_DOCUMENTS, [{**row, "created_at": now} for row in new_documents])
         rows = [self._row(one, turn, now) for one, turn in zip(new, turns, strict=True)]
         found = {row.id: to_item(row) for row in connection.execute(_INSERT_ITEMS, rows)}
         items = [found[row["id"]] for row in rows]
@@ -93,6 +109,33 @@ class Enqueuing(Control):
         ]
         connection.execute(_INSERT_EVENTS, accepted)
         return items
+
+    def _enqueue_at_once(
+        self,
+        connection: sa.Connection,
+        new: Sequence[NewItem],
+        new_documents: Sequence[Mapping[str, Any]] | None,
+    ) -> list[QueueItem]:
+        rows = [
+            {
+                "item_id": new_id(),
+                "document_id": one.document_id,
+                "owner_id": one.owner_id,
+                "operation": one.operation,
+                "priority": one.priority,
+                "queue": one.queue or self._settings.queue_name,
+                "due_at": one.due_at,
+                "delay_seconds": one.delay_seconds,
+                "max_failures": self._policies[one.operation].max_failures,
+            }
+            for one in new
+        ]
+        known = arrays_of(rows)
+        if new_documents is not None:
+            known |= {name: [row[name] for row in new_documents] for name in DOCUMENT_ARRAYS}
+        made = connection.execute(enqueue_new(with_documents=new_documents is not None), known).all()
+        found = {row[0]: to_item(row) for row in made}
+        return [found[row["item_id"]] for row in rows]
 
     def _turns(self, connection: sa.Connection, new: Sequence[NewItem]) -> tuple[list[int], datetime]:
         """Return the turns of new items, those of one owner follow each other; and the database's time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from datetime import datetime
 
 import pytest
 import sqlalchemy as sa
@@ -143,6 +144,9 @@ def test_what_was_not_begun_goes_back_uncounted_and_what_is_cancelled_ends(servi
         assert counted(engine, lease.item.id) == ("pending", 1, 0, 0)
         (attempt,) = rows(engine, attempts, attempts.c.item_id == lease.item.id)
         assert attempt.outcome == "released"
+        told = rows(engine, events, events.c.item_id == lease.item.id)[-1]
+        assert (told.kind, told.data["status"]) == ("released", "pending")
+        assert datetime.fromisoformat(told.data["due_at"]) == service.read_item(lease.item.id).due_at
     assert counted(engine, leases[3].item.id) == ("cancelled", 1, 0, 0)
     again = {lease.item.id: lease.attempt for lease in service.claim_many("documents", "w", 10)}
     assert [again[lease.item.id] for lease in leases[:3]] == [2, 2, 2]

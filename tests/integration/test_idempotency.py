@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -434,9 +435,7 @@ def test_bytes_then_rows_and_answer_together_then_the_bell_then_the_answer(app, 
 
     @sa.event.listens_for(web_engine, "before_cursor_execute")
     def _statement(_connection, _cursor, statement, *_):
-        words = statement.split()
-        if words[0] in {"INSERT", "UPDATE"} and words[1].lower() != "api_keys":
-            written.add(words[2] if words[0] == "INSERT" else words[1])
+        written.update(re.findall(r"\b(?:INSERT INTO|UPDATE) (?!api_keys\b)(\w+)", statement))
 
     def commit(connection, original=web_engine.dialect.do_commit):
         original(connection)

@@ -548,7 +548,6 @@ def test_an_upload_and_the_deletion_of_its_bytes_exclude_each_other(
         assert pruned(bytes_grace_hours=0).bytes_files == 0
     assert store.size(sha256) == 9
     # The pass is first: the upload waits, and then finds out.
-    note(engine, sha256)
     deleting = RowDuties(engine, settings, service, store)
     with ThreadPoolExecutor() as pool, engine.connect() as connection:
         begun = connection.begin()

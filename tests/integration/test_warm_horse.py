@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from jobs import warm_horse
 from jobs.extraction import children, warm
 from jobs.horse_link import IDLE, SETTLED, HorseLink
 from jobs.warm_horse import WarmHorse
@@ -30,7 +31,7 @@ def horse(settings, engine):
     del engine
     warm.stop()
     link = HorseLink()
-    living = threading.Thread(target=WarmHorse(settings, "w-1", "documents", link).run)
+    living = threading.Thread(target=WarmHorse(settings, "w-1", "documents", link).run, name="horse")
     living.start()
     yield link
     link.close()
@@ -100,3 +101,21 @@ def test_a_horse_whose_engines_cannot_be_loaded_says_so_and_reads_all_the_same(
     work_off(horse, engine, settings, service, 3)
     assert "engines_not_loaded" in {line["event"] for line in no_fork_server}
     assert len(cold_starts) == 3
+
+
+@pytest.fixture(params=[("_MOST_SECONDS", 0.0), ("_MOST_GROWTH_BYTES", -1)], ids=["age", "growth"])
+def worn_out(request, monkeypatch):
+    monkeypatch.setattr(warm_horse, *request.param)
+
+
+def test_a_horse_that_is_old_or_has_grown_finishes_its_batch_and_ends(
+    worn_out, horse, engine, settings, service
+):
+    work_off(horse, engine, settings, service, 2)
+    wait_until(lambda: "horse" not in {thread.name for thread in threading.enumerate()})
+
+
+def test_a_horse_that_is_neither_stays(horse, engine, settings, service):
+    work_off(horse, engine, settings, service, 2)
+    work_off(horse, engine, settings, service, 2)
+    assert "horse" in {thread.name for thread in threading.enumerate()}

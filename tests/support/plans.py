@@ -47,7 +47,7 @@ def watching(engine: sa.Engine) -> Iterator[Watched]:
     explain = _explain_sqlite if engine.dialect.name == "sqlite" else _explain_postgresql
 
     def before(connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-        if statement.split(maxsplit=1)[0] not in {"SELECT", "UPDATE", "INSERT", "DELETE"}:
+        if statement.split(maxsplit=1)[0] not in {"SELECT", "UPDATE", "INSERT", "DELETE", "WITH"}:
             return
         explain(connection.connection.driver_connection, statement, parameters, watched)
         if engine.dialect.name == "sqlite":
@@ -78,13 +78,14 @@ def _count_steps(connection: Any, watched: Watched) -> None:
 def _explain_postgresql(connection: Any, statement: str, parameters: Any, watched: Watched) -> None:
     # It runs for real, for only so does it tell how many rows it read; what changes any is undone.
     changes = not statement.startswith("SELECT") or not connection.autocommit
+    begin, undo = ("BEGIN", "ROLLBACK") if connection.autocommit else ("SAVEPOINT here", "ROLLBACK TO here")
     with connection.cursor() as cursor:
         if changes:
-            cursor.execute("SAVEPOINT watching")
+            cursor.execute(begin)
         cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", parameters)
         (answer,) = cursor.fetchone()
         if changes:
-            cursor.execute("ROLLBACK TO SAVEPOINT watching")
+            cursor.execute(undo)
     plan = answer if isinstance(answer, list) else json.loads(answer)
     steps: list[str] = []
     read = _walk(plan[0]["Plan"], steps)

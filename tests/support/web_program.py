@@ -85,10 +85,10 @@ def _die(app, where) -> None:
         services.intake._delivery.announce = lambda _items: os._exit(DEATH)
         return
 
-    @sa.event.listens_for(services.queries._engine, "before_cursor_execute")
-    def _before(_connection, _cursor, statement, *_) -> None:
+    @sa.event.listens_for(services.queries._engine, "after_cursor_execute")
+    def _after(_connection, _cursor, statement, *_) -> None:
         # The document is inserted by now, and nothing committed but the turn of the key.
-        if statement.startswith("INSERT INTO queue_items"):
+        if "INSERT INTO queue_items" in statement:
             os._exit(DEATH)
 
 
