@@ -118,12 +118,12 @@ def claim_line(*, longest_waiting: bool, single: bool) -> sa.TextualSelect:
         most="1" if single else ":most",
         started_at="clock_timestamp()" if single else "NULL",
         order="due_at, id" if longest_waiting else "priority DESC, turn, id",
-        columns=", ".join(plainly(table, column.name) for table, column in wanted),
+        columns=", ".join(_plainly(table, column.name) for table, column in wanted),
         source="claimed" + (" JOIN documents ON documents.id = claimed.document_id" if single else ""),
     )
-    columns = plain_columns("claimed", ITEM_COLUMNS)
+    columns = _plain_columns("claimed", ITEM_COLUMNS)
     if single:
-        columns += plain_columns("documents", DOCUMENT_COLUMNS)
+        columns += _plain_columns("documents", DOCUMENT_COLUMNS)
     return sa.text(statement).bindparams(sa.bindparam("data", type_=Json)).columns(*columns)
 
 
@@ -178,12 +178,12 @@ def renew_and_tell() -> sa.TextualSelect:
     return sa.text(_RENEW).bindparams(*known).columns(sa.column("cancel_requested_at", UtcDateTime()))
 
 
-def plain_columns(table: str, columns: Sequence[sa.ColumnElement[Any]]) -> list[sa.ColumnClause[Any]]:
-    """Return the columns of a result whose values need no work in Python; see :func:`plainly`."""
+def _plain_columns(table: str, columns: Sequence[sa.ColumnElement[Any]]) -> list[sa.ColumnClause[Any]]:
+    """Return the columns of a result whose values need no work in Python; see :func:`_plainly`."""
     return [sa.column(f"{table}_{column.name}", _plain_type(column)) for column in columns]
 
 
-def plainly(table: str, name: str) -> str:
+def _plainly(table: str, name: str) -> str:
     """Spell a column of a result: ids as text, without an object made of each."""
     return f"CAST({table}.{name} AS text)" if name in _IDS else f"{table}.{name}"
 

@@ -1,7 +1,7 @@
 """How new documents come into the lines on PostgreSQL: one statement, however many there are.
 
-It is written out, as :mod:`jobs.queue_service.batch_statements` is and for the same reasons; each thing that
-is known of the new items travels as one array.
+It is written out, as :mod:`jobs.queue_service.batch_statements` is and for the same reasons. Of one new item
+each thing travels as a value, of several as one array: for values PostgreSQL makes its plan once.
 """
 
 from __future__ import annotations
@@ -12,21 +12,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobs.queue_service.batch_statements import plain_columns, plainly
-from jobs.rows import ITEM_COLUMNS
-
-_ITEM_ARRAYS = {
+_ITEM_TYPES = {
     "item_id": "uuid", "document_id": "uuid", "owner_id": "uuid", "operation": "text", "priority": "integer",
     "queue": "text", "due_at": "timestamptz", "delay_seconds": "double precision", "max_failures": "integer",
 }  # fmt: skip
-DOCUMENT_ARRAYS = {"sha256": "text", "size": "bigint", "filename": "text", "media_type": "text"}
+DOCUMENT_TYPES = {"sha256": "text", "size": "bigint", "filename": "text", "media_type": "text"}
 
 # Of what comes to the same line, the first follows its owner's last that waits there, and is never before the
 # head of the line. Of an owner and of nobody by different conditions: each is answered by the index.
 _ENQUEUE = """
 WITH sent AS MATERIALIZED (
-    SELECT *, row_number() OVER (PARTITION BY queue, owner_id, priority ORDER BY place) - 1 AS behind
-    FROM unnest({arrays}) WITH ORDINALITY AS sent ({names}, place)
+    {sent}
 ), present AS MATERIALIZED (
     SELECT clock_timestamp() AS now
 ), lines AS MATERIALIZED (
@@ -64,17 +60,21 @@ WITH sent AS MATERIALIZED (
     CROSS JOIN LATERAL (SELECT greatest(now, due_at) + make_interval(secs => delay_seconds) AS at) AS due
     WHERE lines.owner_id IS NOT DISTINCT FROM sent.owner_id
     ORDER BY place
-    RETURNING *
+    RETURNING id, document_id, owner_id, operation, status, due_at, created_at, turn, deferred
 ), told AS (
     INSERT INTO events (item_id, document_id, owner_id, kind, attempt, at, data)
     SELECT id, document_id, owner_id, 'accepted', 0, created_at,
         json_build_object('status', status, 'operation', operation)
     FROM made ORDER BY turn, id
 )
-SELECT {columns} FROM made"""
+SELECT CAST(id AS text) AS id, due_at, created_at, turn, deferred FROM made"""
+
+_ONE = "SELECT {values}, 0 AS behind, 1 AS place"
+_MANY = """SELECT *, row_number() OVER (PARTITION BY queue, owner_id, priority ORDER BY place) - 1 AS behind
+    FROM unnest({values}) WITH ORDINALITY AS sent ({names}, place)"""
 
 _DOCUMENTS = """, forgotten AS (
-    DELETE FROM unreferenced_bytes WHERE sha256 = ANY (CAST(:sha256 AS text[]))
+    DELETE FROM unreferenced_bytes USING sent WHERE unreferenced_bytes.sha256 = sent.sha256
 ), kept AS (
     INSERT INTO documents (id, owner_id, sha256, size, filename, media_type, created_at)
     SELECT document_id, sent.owner_id, sha256, size, filename, media_type, now
@@ -83,27 +83,38 @@ _DOCUMENTS = """, forgotten AS (
 
 
 @cache
-def enqueue_new(*, with_documents: bool) -> sa.TextualSelect:
+def enqueue_new(*, with_documents: bool, single: bool) -> sa.TextualSelect:
     """Return the statement that inserts new items, with their events.
 
-    It takes :func:`arrays_of` what is new.
+    It takes :func:`values_of` what is new.
 
     Args:
         with_documents: their documents are inserted as well, and that nobody named their bytes is forgotten.
+        single: there is one of them.
 
     Returns:
-        Selects the items, in no order, as :data:`jobs.rows.ITEM_COLUMNS`.
+        Selects of each item ``id``, ``due_at``, ``created_at``, ``turn`` and ``deferred``, in no order.
     """
-    arrays = _ITEM_ARRAYS | (DOCUMENT_ARRAYS if with_documents else {})
-    statement = _ENQUEUE.format(
-        arrays=", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in arrays.items()),
-        names=", ".join(arrays),
-        documents=_DOCUMENTS if with_documents else "",
-        columns=", ".join(plainly("made", column.name) for column in ITEM_COLUMNS),
+    types = _ITEM_TYPES | (DOCUMENT_TYPES if with_documents else {})
+    if single:
+        values = ", ".join(f"CAST(:{name} AS {kind}) AS {name}" for name, kind in types.items())
+        sent = _ONE.format(values=values)
+    else:
+        values = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in types.items())
+        sent = _MANY.format(values=values, names=", ".join(types))
+    statement = _ENQUEUE.format(sent=sent, documents=_DOCUMENTS if with_documents else "")
+    instant = sa.DateTime(timezone=True)
+    return sa.text(statement).columns(
+        sa.column("id", sa.String()),
+        sa.column("due_at", instant),
+        sa.column("created_at", instant),
+        sa.column("turn", sa.BigInteger()),
+        sa.column("deferred", sa.Boolean()),
     )
-    return sa.text(statement).columns(*plain_columns("made", ITEM_COLUMNS))
 
 
-def arrays_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Turn rows into what the statement takes: a list for each column of theirs."""
+def values_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Turn rows into what the statement takes: for each column a list; of a single row its values."""
+    if len(rows) == 1:
+        return dict(rows[0])
     return {name: [row[name] for row in rows] for name in rows[0]}

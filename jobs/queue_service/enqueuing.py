@@ -14,7 +14,7 @@ from jobs.errors import UnsupportedOperation
 from jobs.ids import new_id
 from jobs.model import OPERATION_NAMES, DocumentId, QueueItem, Status, UserId
 from jobs.queue_service.control import Control
-from jobs.queue_service.enqueue_statement import DOCUMENT_ARRAYS, arrays_of, enqueue_new
+from jobs.queue_service.enqueue_statement import DOCUMENT_TYPES, enqueue_new, values_of
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.tables import documents, events, queue_items, unreferenced_bytes
 
@@ -116,7 +116,7 @@ class Enqueuing(Control):
         new: Sequence[NewItem],
         new_documents: Sequence[Mapping[str, Any]] | None,
     ) -> list[QueueItem]:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "item_id": new_id(),
                 "document_id": one.document_id,
@@ -130,12 +130,12 @@ class Enqueuing(Control):
             }
             for one in new
         ]
-        known = arrays_of(rows)
         if new_documents is not None:
-            known |= {name: [row[name] for row in new_documents] for name in DOCUMENT_ARRAYS}
-        made = connection.execute(enqueue_new(with_documents=new_documents is not None), known).all()
-        found = {row[0]: to_item(row) for row in made}
-        return [found[row["item_id"]] for row in rows]
+            for row, document in zip(rows, new_documents, strict=True):
+                row |= {name: document[name] for name in DOCUMENT_TYPES}
+        statement = enqueue_new(with_documents=new_documents is not None, single=len(rows) == 1)
+        made = {row.id: row for row in connection.execute(statement, values_of(rows)).all()}
+        return [_new_item(row, made[row["item_id"]]) for row in rows]
 
     def _turns(self, connection: sa.Connection, new: Sequence[NewItem]) -> tuple[list[int], datetime]:
         """Return the turns of new items, those of one owner follow each other; and the database's time."""
@@ -173,3 +173,35 @@ class Enqueuing(Control):
             "max_failures": self._policies[one.operation].max_failures,
             "progress": 0.0,
         }
+
+
+def _new_item(row: Mapping[str, Any], made: sa.Row[Any]) -> QueueItem:
+    """Make the item of what was sent, and of what the database has made of it."""
+    return QueueItem(
+        id=row["item_id"],
+        document_id=row["document_id"],
+        owner_id=row["owner_id"],
+        operation=row["operation"],
+        status=Status.PENDING,
+        priority=row["priority"],
+        fresh=False,
+        due_at=made.due_at,
+        created_at=made.created_at,
+        updated_at=made.created_at,
+        finished_at=None,
+        announced_at=made.created_at,
+        attempt=0,
+        failures=0,
+        crashes=0,
+        max_failures=row["max_failures"],
+        stage=None,
+        progress=0.0,
+        cancel_requested_at=None,
+        error_code=None,
+        error_message=None,
+        worker=None,
+        lease_id=None,
+        queue=row["queue"],
+        turn=made.turn,
+        deferred=made.deferred,
+    )
