@@ -90,6 +90,11 @@ class HorseKeeper:
         if self._link is not None:
             self._link.close()
 
+    def begin_nothing_more(self) -> None:
+        """Let the horse finish what it is at, and begin nothing; may be called by a signal handler."""
+        if self._link is not None:
+            self._link.stop()
+
     def let_go(self) -> None:
         """End the horse: by itself when it has nothing to do, by force otherwise."""
         if self._link is None:

@@ -341,6 +341,8 @@ class DocumentWorker(TolerantWorker):
     def _shutdown(self) -> None:
         """Stop now if idle, after the running job otherwise."""
         self._stop_requested = True
+        # At once: in the time of a look the horse could finish its item and begin another.
+        self._warm.begin_nothing_more()
         super()._shutdown()  # type: ignore[no-untyped-call]  # RQ is only partly typed
 
     def set_shutdown_requested_date(self) -> None:

@@ -162,7 +162,7 @@ def test_a_throttle_that_a_later_stage_will_meet_is_mentioned_last(service, engi
     assert waiting.reasons[1].sentence.startswith("The model is not asked before ")
     assert waiting.reasons[1].sentence.endswith("UTC: Too many requests.")
     assert waiting.expected_start is not None
-    assert codes(explainer.explain(dataclasses.replace(item, operation="extract"))) == ["picking_up"]
+    assert codes(explainer.explain(item._replace(operation="extract"))) == ["picking_up"]
 
 
 def test_an_owner_with_enough_running_is_told_so_and_nobody_else(engine, settings):

@@ -111,7 +111,7 @@ def worn_out(request, monkeypatch):
 def test_a_horse_that_is_old_or_has_grown_finishes_its_batch_and_ends(
     worn_out, horse, engine, settings, service
 ):
-    work_off(horse, engine, settings, service, 2)
+    work_off(horse, engine, settings, service, 1)
     wait_until(lambda: "horse" not in {thread.name for thread in threading.enumerate()})
 
 
