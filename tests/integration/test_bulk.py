@@ -82,7 +82,7 @@ def test_a_bulk_retry_puts_everything_that_failed_back_and_says_why(bulk, engine
     assert state_of(engine, failed) == ["failed"] * 5, "starting changes nothing yet"
     assert bulk.work(seconds=0, slice_size=2) == 2
     assert bulk.get(operation.id).percent == 40
-    assert bulk.work(slice_size=2) == 3
+    assert bulk.work(seconds=60, slice_size=2) == 3
     ended = bulk.get(operation.id)
     assert (ended.state, ended.done, ended.skipped, ended.percent) == ("completed", 5, 0, 100)
     assert ended.finished_at is not None
@@ -101,7 +101,7 @@ def test_a_bulk_retry_puts_everything_that_failed_back_and_says_why(bulk, engine
 def test_a_bulk_cancel_ends_what_waits_and_asks_what_runs(bulk, engine, make):
     waiting, running, done = make("pending", 2), make("in_progress", 2), make("completed")
     operation = bulk.start("cancel", {"all": True}, reason="wrong folder", by="anna")
-    bulk.work()
+    bulk.work(seconds=60)
     assert (bulk.get(operation.id).done, bulk.get(operation.id).matching) == (4, 4)
     assert state_of(engine, waiting) == ["cancelled"] * 2
     assert all(Queries(engine).item(one, owner=None).cancel_requested_at for one in running)
@@ -118,7 +118,7 @@ def test_a_bulk_priority_change_moves_waiting_items_only(bulk, engine, make, ser
     assert (preview.matching, preview.eligible) == (5, 3)
     assert dict(preview.excluded) == {"running": 1, "they have this priority already": 1}
     bulk.start("change_priority", {"all": True}, {"priority": 50}, by="anna")
-    bulk.work()
+    bulk.work(seconds=60)
     assert [item.id for item in service.get_pending_items()] == [*first, *waiting]
     assert Queries(engine).item(running[0], owner=None).priority == 0
     assert set(count_events(engine, "priority_changed")) == set(waiting)
@@ -127,7 +127,7 @@ def test_a_bulk_priority_change_moves_waiting_items_only(bulk, engine, make, ser
 def test_a_bulk_delete_takes_ended_items_with_their_attempts_and_events(bulk, engine, make, service):
     gone, stays = make("failed", 3) + make("cancelled", 2), make("pending")
     operation = bulk.start("delete", {"all": True}, by="anna")
-    bulk.work(slice_size=2)
+    bulk.work(seconds=60, slice_size=2)
     assert bulk.get(operation.id).done == 5
     assert state_of(engine, gone) == []
     assert state_of(engine, stays) == ["pending"]
@@ -150,7 +150,7 @@ def test_what_cannot_be_changed_when_its_turn_comes_is_skipped(bulk, engine, mak
     preview = bulk.preview("retry", {"status": "failed"})
     assert (preview.matching, preview.eligible) == (2, 1)
     assert preview.excluded == (("their document is in the queue already", 1),)
-    bulk.work()
+    bulk.work(seconds=60)
     ended = bulk.get(operation.id)
     assert (ended.state, ended.done, ended.skipped) == ("completed", 1, 1)
     assert count_events(engine, "retried") == {failed[1]: 1, failed[2]: 1}
@@ -162,7 +162,7 @@ def test_two_operations_of_one_document_are_not_both_put_back_twice(bulk, engine
     second = service.enqueue(document)
     service.mark_failed(service.claim(second.id, "w"), "It broke.", permanent=True)
     operation = bulk.start("retry", {"status": "failed"})
-    bulk.work()
+    bulk.work(seconds=60)
     assert (bulk.get(operation.id).done, bulk.get(operation.id).skipped) == (1, 1)
     assert state_of(engine, [one, second.id]) == ["failed", "pending"]
 
@@ -171,7 +171,7 @@ def test_items_that_came_later_are_not_meant(bulk, engine, make):
     before = make("failed", 2)
     bulk.start("delete", {"status": "failed"})
     after = make("failed", 2)
-    bulk.work()
+    bulk.work(seconds=60)
     assert state_of(engine, before) == []
     assert state_of(engine, after) == ["failed"] * 2
 
@@ -181,7 +181,7 @@ def test_an_item_that_fails_again_while_it_works_is_not_retried_again(bulk, engi
     operation = bulk.start("retry", {"status": "failed"})
     bulk.work(seconds=0, slice_size=2)
     service.mark_failed(service.claim(failed[0], "w"), "It broke.", permanent=True)
-    bulk.work()
+    bulk.work(seconds=60)
     assert bulk.get(operation.id).done == 4
     assert count_events(engine, "retried") == dict.fromkeys(failed, 1)
 
@@ -191,7 +191,7 @@ def test_stopping_keeps_what_was_done_and_does_no_more(bulk, engine, make):
     operation = bulk.start("retry", {"status": "failed"}, by="anna")
     bulk.work(seconds=0, slice_size=1)
     assert bulk.cancel(operation.id, "ben").state == "cancelled"
-    assert bulk.work() == 0
+    assert bulk.work(seconds=60) == 0
     assert (bulk.get(operation.id).done, bulk.get(operation.id).percent) == (1, 25)
     assert state_of(engine, failed) == ["failed"] * 3 + ["pending"]
     with pytest.raises(IllegalTransition):
@@ -207,7 +207,7 @@ def test_large_operations_take_turns(bulk, make):
     bulk.work(seconds=0, slice_size=1)
     one = bulk.advance(cancelling.id, slice_size=1)
     assert (bulk.get(retrying.id).done, one.done) == (2, 1)
-    assert bulk.work(slice_size=1) > 0
+    assert bulk.work(seconds=60, slice_size=1) > 0
     assert {bulk.get(one.id).state for one in (retrying, cancelling)} == {"completed"}
 
 
@@ -227,7 +227,7 @@ def test_slices_shrink_where_they_are_slow(bulk, engine, make, monkeypatch):
     monkeypatch.setattr(bulk, "_try_slice", lambda one, size: sizes.append(size) or real(one, size))
     monkeypatch.setattr("jobs.bulk.service._SLOW_SLICE_SECONDS", -1.0)
     bulk.start("retry", {"status": "failed"})
-    assert bulk.work(slice_size=4) == 9
+    assert bulk.work(seconds=60, slice_size=4) == 9
     assert sizes[:4] == [4, 2, 1, 1]
     assert count_events(engine, "retried") == dict.fromkeys(failed, 1)
 
@@ -313,7 +313,7 @@ def test_a_member_reaches_nothing_but_their_own(bulk, engine, make, mia):
         bulk.preview("retry", {"owner_id": new_id()}, owner=mia)
     for wanted in ({"all": True}, {"ids": others + hers}, {"status": "failed"}):
         operation = bulk.start("delete" if "status" in wanted else "retry", wanted, by="mia", owner=mia)
-        bulk.work(slice_size=1)
+        bulk.work(seconds=60, slice_size=1)
         assert bulk.get(operation.id, mia).state == "completed"
     assert state_of(engine, others) == ["failed"] * 3
     foreign = bulk.start("retry", {"all": True})
@@ -332,7 +332,7 @@ def test_a_document_with_several_items_is_dealt_with_whole(bulk, engine, make, s
         service.mark_completed(service.claim(service.enqueue(document).id, "w"))
     make("completed", 2, owner=mia)
     operation = bulk.start("delete", {"all": True}, owner=mia)
-    bulk.work(slice_size=1)
+    bulk.work(seconds=60, slice_size=1)
     assert (bulk.get(operation.id).done, bulk.get(operation.id).skipped) == (6, 0)
 
 
@@ -431,9 +431,11 @@ def test_a_crash_in_or_between_slices_repeats_nothing_and_loses_nothing(bulk, en
     assert half.done == {"retry_in": (call - 1) // 4 * 4, "mark_unannounced": call * 4}[name]
     assert len(count_events(engine, "retried")) == half.done
     wait_until(
-        lambda: bulk.work(slice_size=4) or not bulk.get(operation.id).is_running, 20, "the rest is done"
+        lambda: bulk.work(seconds=60, slice_size=4) or not bulk.get(operation.id).is_running,
+        20,
+        "the rest is done",
     )
-    bulk.work(slice_size=4)
+    bulk.work(seconds=60, slice_size=4)
     ended = bulk.get(operation.id)
     assert (ended.state, ended.done, ended.skipped) == ("completed", 10, 0)
     assert count_events(engine, "retried") == dict.fromkeys(failed, 1)
@@ -473,7 +475,7 @@ def test_an_operation_that_somebody_holds_is_left_to_them(engine, settings, make
         connection.execute(
             sa.select(bulk_operations.c.id).where(bulk_operations.c.id == held.id).with_for_update()
         )
-        assert bulk.work() == 2
+        assert bulk.work(seconds=60) == 2
         assert bulk.get(held.id).is_running
         assert not bulk.get(other.id).is_running
 
@@ -487,9 +489,9 @@ def test_a_slice_that_waits_in_vain_is_repeated_whole(engine, settings, make, bu
     )
     with engine.begin() as connection:
         connection.execute(sa.select(queue_items.c.id).where(queue_items.c.id == failed[1]).with_for_update())
-        assert BulkOperations(impatient, settings).work() == 0
+        assert BulkOperations(impatient, settings).work(seconds=60) == 0
     assert bulk.get(operation.id).done == 0
-    bulk.work()
+    bulk.work(seconds=60)
     assert count_events(engine, "retried") == dict.fromkeys(failed, 1)
 
 
