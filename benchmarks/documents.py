@@ -291,7 +291,7 @@ def report(found: dict[tuple[str, str, str], list[Pace]], repetitions: int) -> s
     heads = ["work", OURS, RQ, ENGINE, "to rq", "to the engine", "failed"]
     return (
         f"{markdown_table(heads, rows)}\n\nMedians of {repetitions} repetitions, taking turns; "
-        f"{PROCESSES} workers, or loops, each. {describe_machine()}.\n"
+        f"{PROCESSES} workers, or loops, each. {describe_machine()}\n"
     )
 
 

@@ -247,7 +247,7 @@ def report(found: dict[str, Findings], plan: Plan) -> str:
     memory_heads = ["one file of each client", "before (MB)", "peak (MB)"]
     return (
         f"{markdown_table(rate_heads, rates)}\n\nMedians of {plan.repetitions} repetitions of "
-        f"{plan.seconds:g} s, taking turns. {describe_machine()}; the load came from the same machine.\n\n"
+        f"{plan.seconds:g} s, taking turns; the load came from the same machine. {describe_machine()}\n\n"
         f"Memory of the web processes together:\n\n{markdown_table(memory_heads, memory)}\n\n"
         f"Looked for afterwards, row and bytes: {'; '.join(counts)}.\n"
     )
