@@ -10,7 +10,7 @@ The parts, and who imports whom (an arrow points at what is imported)::
        ├──> registry                                                         markdown, dates, decoding,
        └──> sniffing ──> containers                                          pages, ocr, iwa
 
-    both sides: result, faults, versions, media_types, decoding, children
+    both sides: result, options, faults, versions, media_types, decoding, children
 
 ``attempts`` picks the readers for a media type and tries them in order; ``cage`` runs one reader
 in a fresh process under limits; ``child`` is what runs in that process, and ``confine`` is its
@@ -23,9 +23,20 @@ framework: it imports ``jobs.errors``, ``jobs.model``, ``jobs.languages`` and ``
 from __future__ import annotations
 
 from jobs.extraction.attempts import extract
-from jobs.extraction.result import Extraction, Limits
+from jobs.extraction.options import Ocr, ReadOptions
+from jobs.extraction.result import Extraction, Limits, Table
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.versions import ENGINE_VERSION
 from jobs.extraction.warm import prepare
 
-__all__ = ["ENGINE_VERSION", "Extraction", "Limits", "extract", "prepare", "sniff"]
+__all__ = [
+    "ENGINE_VERSION",
+    "Extraction",
+    "Limits",
+    "Ocr",
+    "ReadOptions",
+    "Table",
+    "extract",
+    "prepare",
+    "sniff",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import Transient
@@ -12,6 +13,7 @@ from jobs.extraction import cage
 from jobs.extraction import media_types as mt
 from jobs.extraction.children import CHILD_PROGRAM
 from jobs.extraction.faults import RETRIED_BY_NEXT_READER, Fault, FaultCode, as_error
+from jobs.extraction.options import ReadOptions
 from jobs.extraction.registry import readers_for
 from jobs.extraction.result import GIB, Extraction, Limits
 from jobs.extraction.sniffing import sniff
@@ -22,6 +24,7 @@ from jobs.model import JSON
 _HEAD_BYTES = 8192
 # While another reader is left, one reader may use this share of the time that remains.
 _FIRST_SHARE = 0.7
+_DEFAULT_OPTIONS = ReadOptions()
 _NOTE = re.compile(r"[A-Za-z0-9_.:/ -]{1,200}")
 
 
@@ -30,6 +33,7 @@ def extract(
     *,
     filename: str,
     limits: Limits,
+    options: ReadOptions = _DEFAULT_OPTIONS,
     on_progress: Callable[[float], None] | None = None,
     warm: bool = True,
 ) -> Extraction:
@@ -39,6 +43,7 @@ def extract(
         path: where the document's bytes are.
         filename: its name at upload; decides only among kinds of text, and wording.
         limits: the bounds of time, memory and output.
+        options: what the sender asks of the reading.
         on_progress: called in this thread with the share done, 0 to 1, never backwards and at
             least once a second. Whatever it raises kills the child and reaches the caller: that
             is how a cancelled or lost job stops the work.
@@ -56,7 +61,8 @@ def extract(
         readers = _choose(head, media_type, filename)
         tell = _Forward(on_progress)
         program = None if warm and is_wanted() else CHILD_PROGRAM
-        extraction = _try_readers(readers, path, filename, media_type, limits, tell, program)
+        errand = _Errand(path, filename, media_type, limits, options, tell, program)
+        extraction = _try_readers(readers, errand)
     except Fault as fault:
         expected = _expected(media_type, filename)
         limits_text = (f"{limits.memory_bytes / GIB:g} GB", f"{limits.wall_seconds:g} s")
@@ -108,23 +114,28 @@ def _choose(head: bytes, media_type: str, filename: str) -> tuple[str, ...]:
     raise Fault(FaultCode.UNREADABLE if is_damaged else FaultCode.UNSUPPORTED_KIND)
 
 
-def _try_readers(
-    readers: tuple[str, ...],
-    path: Path,
-    filename: str,
-    media_type: str,
-    limits: Limits,
-    on_progress: Callable[[float], None],
-    program: Sequence[str] | None,
-) -> Extraction:
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """What every reader of one document is told."""
+
+    path: Path
+    filename: str
+    media_type: str
+    limits: Limits
+    options: ReadOptions
+    on_progress: Callable[[float], None]
+    program: Sequence[str] | None
+
+
+def _try_readers(readers: tuple[str, ...], errand: _Errand) -> Extraction:
     started = time.monotonic()
     first_fault: Fault | None = None
     for index, reader in enumerate(readers):
         is_last = index == len(readers) - 1
-        left = limits.wall_seconds - (time.monotonic() - started)
+        left = errand.limits.wall_seconds - (time.monotonic() - started)
         seconds = left if is_last else left * _FIRST_SHARE
         try:
-            extraction = _read(path, filename, media_type, reader, limits, seconds, on_progress, program)
+            extraction = _read(errand, reader, seconds)
         except Fault as fault:
             first_fault = first_fault or fault
             if is_last or fault.code not in RETRIED_BY_NEXT_READER:
@@ -135,26 +146,22 @@ def _try_readers(
     raise AssertionError("unreachable: the last reader returns or raises")
 
 
-def _read(
-    path: Path,
-    filename: str,
-    media_type: str,
-    reader: str,
-    limits: Limits,
-    seconds: float,
-    on_progress: Callable[[float], None],
-    program: Sequence[str] | None = None,
-) -> Extraction:
+def _read(errand: _Errand, reader: str, seconds: float) -> Extraction:
     request: dict[str, JSON] = {
-        "path": str(path.resolve()),
-        "filename": filename,
-        "media_type": media_type,
+        "path": str(errand.path.resolve()),
+        "filename": errand.filename,
+        "media_type": errand.media_type,
         "reader": reader,
         "seconds": seconds,
-        "limits": limits.to_json(),
+        "limits": errand.limits.to_json(),
+        "options": errand.options.to_json(),
     }
     answer, usage = cage.run(
-        request, limits=limits, seconds=seconds, on_progress=on_progress, program=program
+        request,
+        limits=errand.limits,
+        seconds=seconds,
+        on_progress=errand.on_progress,
+        program=errand.program,
     )
     if "fault" in answer:
         raise _fault_of(answer)
@@ -163,7 +170,7 @@ def _read(
         extraction = Extraction.from_json(
             {
                 **(body if isinstance(body, dict) else {}),
-                "media_type": media_type,
+                "media_type": errand.media_type,
                 "engine_version": ENGINE_VERSION,
             }
         )

@@ -20,8 +20,10 @@ from jobs.extraction.cage import REQUEST_NAME, RESULT_NAME
 from jobs.extraction.completion import complete
 from jobs.extraction.confine import confine
 from jobs.extraction.faults import Fault, FaultCode
+from jobs.extraction.options import ReadOptions
 from jobs.extraction.reading import Reader, Source
 from jobs.extraction.result import Limits
+from jobs.model import JSON
 
 # Writing the result and leaving must still fit before the cage's own deadline.
 _FINISH_SECONDS = 3.0
@@ -67,6 +69,7 @@ def _answer(request: dict[str, object], limits: Limits, pipe: int) -> dict[str, 
             limits=limits,
             deadline=time.monotonic() + float(str(request["seconds"])) - _FINISH_SECONDS,
             report=lambda share: _report(pipe, share),
+            options=ReadOptions.from_json(cast("dict[str, JSON]", request["options"])),
         )
         extraction = complete(reader(source), source)
     # Panics of engines written in Rust derive from BaseException.

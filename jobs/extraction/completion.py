@@ -41,6 +41,7 @@ def complete(reading: Reading, source: Source) -> Extraction:
         engine_version=ENGINE_VERSION,
         warnings=list(dict.fromkeys(warnings)),
         pages=_first_pages(reading.pages, limit),
+        tables=reading.tables or [],
     )
 
 

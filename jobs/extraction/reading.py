@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.extraction.result import Limits
+from jobs.extraction.options import ReadOptions
+from jobs.extraction.result import Limits, Table
 from jobs.model import JSON
 
 
@@ -23,6 +24,7 @@ class Source:
         deadline: the ``time.monotonic`` instant by which a reader that can stop early should be
             done; the cage ends it a little later.
         report: takes the share that is done, 0 to 1.
+        options: what the sender asks of the reading.
     """
 
     path: Path
@@ -31,6 +33,7 @@ class Source:
     limits: Limits
     deadline: float
     report: Callable[[float], None]
+    options: ReadOptions
 
     def seconds_left(self) -> float:
         """Return the seconds until the deadline, negative once it has passed."""
@@ -45,6 +48,7 @@ class Reading:
         markdown: the document with structure.
         text: without markup; ``None`` lets the child derive it from the Markdown.
         pages: plain text per page, empty when the format has none.
+        tables: found by the reader itself; ``None`` lets the child take them from the Markdown.
         engine: package names joined by ``+``.
     """
 
@@ -56,6 +60,7 @@ class Reading:
     pages: list[str] = field(default_factory=list)
     metadata: dict[str, JSON] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    tables: list[Table] | None = None
 
 
 Reader = Callable[[Source], Reading]

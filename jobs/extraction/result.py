@@ -49,6 +49,42 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """One table of a document.
+
+    Attributes:
+        rows: the cells' texts, row by row, every row as long as the longest; a cell that spans
+            several places stands in the first of them, and the others are empty.
+        page: where it begins, from 1; ``None`` without pages.
+        title: its caption, or its sheet's name.
+    """
+
+    rows: list[list[str]]
+    page: int | None = None
+    title: str | None = None
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the table as a JSON object; ``from_json`` reads it back."""
+        return {"rows": [list[JSON](row) for row in self.rows], "page": self.page, "title": self.title}
+
+    @classmethod
+    def from_json(cls, value: JSON) -> Table:
+        """Build a table from JSON that may come from an untrusted process.
+
+        Raises:
+            ValueError: when a member is missing or has the wrong type.
+        """
+        rows = value.get("rows") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(rows, list):
+            raise ValueError("a table is not an object with rows")  # noqa: TRY004 - one error for all
+        return cls(
+            rows=[_texts({"row": row}, "row") for row in rows],
+            page=_optional_count(value, "page"),
+            title=_optional_text(value, "title"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Extraction:
     """The text of one document, its structure and what is known of it.
 
@@ -64,6 +100,7 @@ class Extraction:
         engine_version: the value of ``ENGINE_VERSION`` at the time.
         warnings: sentences about everything that was left out or is doubtful.
         pages: the text of each page read, empty when the format has no pages.
+        tables: what the document shows as tables, in its order.
     """
 
     text: str
@@ -77,10 +114,12 @@ class Extraction:
     engine_version: str
     warnings: list[str] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the extraction as a JSON object; ``from_json`` reads it back."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**plain, "tables": [table.to_json() for table in self.tables]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, JSON]) -> Extraction:
@@ -104,7 +143,16 @@ class Extraction:
             engine_version=_text(value, "engine_version"),
             warnings=_texts(value, "warnings"),
             pages=_texts(value, "pages"),
+            # Kept results of earlier versions have none.
+            tables=[Table.from_json(table) for table in _list(value, "tables")],
         )
+
+
+def _list(value: Mapping[str, JSON], key: str) -> list[JSON]:
+    found = value.get(key, [])
+    if not isinstance(found, list):
+        raise ValueError(f"{key} is not a list")  # noqa: TRY004 - one error for all bad shapes
+    return found
 
 
 def _text(value: Mapping[str, JSON], key: str) -> str:

@@ -19,7 +19,7 @@ import pytest
 
 from jobs import peak_memory
 from jobs.errors import Permanent
-from jobs.extraction import Limits, cage, extract, memory, prepare, warm
+from jobs.extraction import Limits, ReadOptions, cage, extract, memory, prepare, warm
 from jobs.extraction.children import PROJECT_ROOT
 from jobs.extraction.confine import hide_from_others
 from jobs.extraction.faults import Fault, FaultCode
@@ -69,6 +69,7 @@ def run(code, *, program=WARM, limits=LIMITS, seconds=20.0, on_progress=None):
         "reader": "wild",
         "seconds": seconds,
         "limits": limits.to_json(),
+        "options": ReadOptions().to_json(),
     }
     answer, usage = cage.run(
         request,
