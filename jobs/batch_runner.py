@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ import structlog
 from jobs.database import is_passing
 from jobs.errors import LeaseLost
 from jobs.heartbeat import Keeper
-from jobs.model import Completed, Lease, Outcome, QueueItem, Status
+from jobs.model import Checkpoint, Completed, Lease, Outcome, QueueItem, Status
 from jobs.queue_service import DocumentQueueService
 from jobs.runner import Runner
 from jobs.settings import Settings
@@ -90,6 +91,15 @@ class Pace:
         return max(1, min(self._size, share))
 
 
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """An attempt that finished every stage: those that are not written down, and how long it took."""
+
+    lease: Lease
+    ended: list[Checkpoint]
+    seconds: float
+
+
 class BatchRunner:
     """One process's way to work.
 
@@ -120,7 +130,7 @@ class BatchRunner:
         self._pace = Pace()
         self._waiting: deque[Lease] = deque()
         self._waiting_lock = threading.Lock()
-        self._finished: list[tuple[Lease, float]] = []
+        self._finished: list[_Finished] = []
         self._first_finished_at = 0.0
         self._began_at = float("inf")
 
@@ -173,6 +183,7 @@ class BatchRunner:
         self._begins(lease)
         heartbeat = self._keeper.begin(lease)
         heartbeat.before_stage = self._settle_finished
+        heartbeat.is_settled_with_stages = True
         try:
             outcome = self._runner.outcome_of(lease, heartbeat)
         except LeaseLost:
@@ -182,17 +193,17 @@ class BatchRunner:
         finally:
             self._pace.note(time.monotonic() - began)
         if isinstance(outcome, Completed):
-            self._finish(lease, began)
+            self._finish(lease, heartbeat.take_ended(), began)
         else:
             self._settle(lease, outcome, began)
         # Not before: an attempt that cannot be written down ends this process, and is to blame.
         self._supervisor.ends()
 
-    def _finish(self, lease: Lease, began: float) -> None:
+    def _finish(self, lease: Lease, ended: list[Checkpoint], began: float) -> None:
         now = time.monotonic()
         if not self._finished:
             self._first_finished_at = began
-        self._finished.append((lease, now - began))
+        self._finished.append(_Finished(lease, ended, now - began))
         if now - self._first_finished_at >= _SETTLE_WITHIN_SECONDS:
             self._settle_finished()
 
@@ -201,41 +212,45 @@ class BatchRunner:
         finished, self._finished = self._finished, []
         if not finished:
             return
-        leases = [lease for lease, _ in finished]
+        leases = [one.lease for one in finished]
         try:
-            completed = self._settle_group(leases)
+            completed = self._settle_group(finished)
         except sa.exc.SQLAlchemyError as error:
             if isinstance(error, sa.exc.OperationalError) and is_passing(error):
                 raise
             log.warning("settled_one_by_one", items=len(leases), error=type(error).__name__)
-            completed = self._settle_one_by_one(leases)
+            completed = self._settle_one_by_one(finished)
         self._keeper.drop(leases)
         self._supervisor.settled(leases)
-        for lease, seconds in finished:
-            if lease.item.id in completed:
-                self._runner.log_attempt(lease, Completed(), seconds)
+        for one in finished:
+            if one.lease.item.id in completed:
+                self._runner.log_attempt(one.lease, Completed(), one.seconds)
             else:
-                self._runner.log_lost(lease, seconds)
+                self._runner.log_lost(one.lease, one.seconds)
 
-    def _settle_group(self, leases: list[Lease]) -> set[str]:
+    def _settle_group(self, finished: list[_Finished]) -> set[str]:
+        leases = [one.lease for one in finished]
+        ended = {one.lease.item.id: one.ended for one in finished if one.ended}
         peak = self._runner.memory.so_far()
         for wait in _SETTLE_AGAIN_SECONDS:
             try:
                 with self._keeper.writing:
-                    return self._service.settle_many(leases, peak_memory_bytes=peak)
+                    return self._service.settle_many(leases, ended=ended, peak_memory_bytes=peak)
             except sa.exc.OperationalError:
                 log.warning("settle_retried", items=len(leases))
                 time.sleep(wait)
         with self._keeper.writing:
-            return self._service.settle_many(leases, peak_memory_bytes=peak)
+            return self._service.settle_many(leases, ended=ended, peak_memory_bytes=peak)
 
-    def _settle_one_by_one(self, leases: list[Lease]) -> set[str]:
+    def _settle_one_by_one(self, finished: list[_Finished]) -> set[str]:
         """Settle each by itself, so that one that cannot be written down does not keep the others."""
         completed = set()
-        for lease in leases:
-            self._begins(lease)
+        for one in finished:
+            self._begins(one.lease)
             with contextlib.suppress(LeaseLost):
-                completed.add(self._runner.settle(lease, Completed()).id)
+                if one.ended:
+                    self._service.checkpoint_all(one.lease, one.ended)
+                completed.add(self._runner.settle(one.lease, Completed()).id)
         return {str(item_id) for item_id in completed}
 
     def _begins(self, lease: Lease) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from jobs.errors import Cancelled, LeaseLost
-from jobs.model import Lease
+from jobs.model import Checkpoint, Lease
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings
 
@@ -29,6 +29,9 @@ _PROGRESS_EVERY_SECONDS = 0.5
 # A waiting person should not wait a whole heartbeat for a cancel.
 _LOOK_SECONDS = 2.0
 _TICK_SECONDS = 0.1
+# What is over sooner is not worth a commit of its own: neither the word that a stage runs nor its product,
+# which is written down with what comes next.
+_BRIEF_SECONDS = 0.25
 
 
 class OutOfTime(Exception):
@@ -126,7 +129,7 @@ class Keeper:
             if self._on_tick is not None:
                 self._on_tick()
             for heartbeat in held.values():
-                heartbeat.say_stage()
+                heartbeat.catch_up()
             if held and time.monotonic() >= look_at:
                 look_at = time.monotonic() + pause
                 self._look(held)
@@ -152,32 +155,45 @@ class Keeper:
 
 @dataclass
 class Heartbeat:
-    """What one attempt says and is told; made by :class:`Keeper`."""
+    """What one attempt says and is told; made by :class:`Keeper`.
+
+    Attributes:
+        before_stage: called before a stage begins.
+        is_settled_with_stages: whether who settles the item writes down the stages that are not yet.
+    """
 
     keeper: Keeper
     lease: Lease
     before_stage: Callable[[], None] | None = None
+    is_settled_with_stages: bool = False
     _lost: bool = False
     _cancelled: bool = False
     _renewed_at: float = field(default_factory=time.monotonic)
     _reported_at: float = 0.0
     _reported: float = -1.0
     _out_of_time_at: float = float("inf")
-    # The stage that runs, as long as nobody has written it down; and who may write.
+    # The stage that runs and those that ended, until somebody has written them down; and who may write.
     _unsaid: str | None = None
-    _entered: bool = False
+    _ended: list[Checkpoint] = field(default_factory=list)
+    _entered_at: float = float("-inf")
+    _begun: bool = False
     _saying: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> None:
         """Let the time of the attempt run."""
         limit = self.keeper.service.policy(self.lease.item.operation).timeout_seconds
-        self._out_of_time_at = time.monotonic() + limit
+        self._reported_at = time.monotonic()
+        self._out_of_time_at = self._reported_at + limit
 
-    def enter(self, stage: str) -> None:
+    def enter(self, stage: str, *, at_once: bool = False) -> None:
         """Say which stage begins.
 
-        An attempt that was claimed by itself a moment ago has begun by its claim, and need not wait for
-        another commit: its first stage is written down when it lasts.
+        An attempt that was claimed by itself has begun by its claim. Its stages are written down when they
+        last, so that a short one need not wait for a commit.
+
+        Args:
+            stage: its name.
+            at_once: write it down now, and what ended before.
 
         Raises:
             LeaseLost: the item is no longer ours.
@@ -185,44 +201,70 @@ class Heartbeat:
         """
         if self.before_stage is not None:
             self.before_stage()
+        now = time.monotonic()
         with self._saying:
-            first, self._entered, self._unsaid = not self._entered, True, None
-            fresh = time.monotonic() - self._renewed_at < _TICK_SECONDS
-            if first and fresh and self.lease.item.started_at is not None:
-                self._unsaid = stage
-        if self._unsaid is not None:
-            self.check()
-            return
-        self._note_renewal(self.keeper.service.renew(self.lease, stage=stage, progress=0.0))
+            self._unsaid, self._entered_at = stage, now
+            has_begun = self._begun or self.lease.item.started_at is not None
+            if at_once or not has_begun or now - self._renewed_at > _BRIEF_SECONDS:
+                self._write_down(0.0)
         self._reported = 0.0
         self.check()
 
-    def say_stage(self, progress: float = 0.0) -> bool:
-        """Write down the first stage, if that is still to be done; called by the keeper's thread as well.
+    def end(self, ended: Checkpoint, *, at_once: bool = False) -> None:
+        """Keep what a stage produced: at once if it took long, else with what is written next.
 
         Args:
-            progress: how much of it is done.
+            ended: the stage and its product.
+            at_once: write it down now, however short it was.
 
-        Returns:
-            Whether it was to be done.
+        Raises:
+            LeaseLost: the item is no longer ours; nothing was kept.
         """
         with self._saying:
-            stage, self._unsaid = self._unsaid, None
-            if stage is None:
-                return False
+            # Its product says that it ran.
+            self._unsaid = None
+            self._ended.append(ended)
+            if at_once or time.monotonic() - self._entered_at >= _BRIEF_SECONDS:
+                self._write_down()
+
+    def write_down(self) -> None:
+        """Write down everything that is not yet.
+
+        Raises:
+            LeaseLost: the item is no longer ours.
+        """
+        with self._saying:
+            self._write_down()
+
+    def take_ended(self) -> list[Checkpoint]:
+        """Return the stages that are not written down, for whoever settles the item to do it."""
+        with self._saying:
+            ended, self._ended = self._ended, []
+        return ended
+
+    def catch_up(self) -> None:
+        """Write down what has waited long enough; called by the keeper's thread."""
+        with self._saying:
+            if time.monotonic() - self._entered_at < _BRIEF_SECONDS:
+                return
             try:
-                self._note_renewal(self.keeper.service.renew(self.lease, stage=stage, progress=progress))
+                self._write_down()
             except LeaseLost:
                 self._lost = True
             except sa.exc.SQLAlchemyError:
-                # Only the words are missing; the lease is renewed, or not, by its own rules.
-                log.warning("stage_not_said", item_id=self.lease.item.id)
-            return True
+                # Whoever ends the stage tries again; the lease is renewed, or not, by its own rules.
+                log.warning("progress_not_written", item_id=self.lease.item.id)
 
-    def done(self) -> None:
-        """Leave unsaid which stage ran: what it produced is written down now."""
-        with self._saying:
-            self._unsaid = None
+    def _write_down(self, progress: float = 0.0) -> bool:
+        """Write down what ended, then what runs; return whether there was anything."""
+        ended, stage = self._ended, self._unsaid
+        if ended:
+            self._note_renewal(self.keeper.service.checkpoint_all(self.lease, ended))
+            self._ended = []
+        if stage is not None:
+            self._unsaid, self._begun = None, True
+            self._note_renewal(self.keeper.service.renew(self.lease, stage=stage, progress=progress))
+        return bool(ended) or stage is not None
 
     def report(self, progress: float) -> None:
         """Say how much of the stage is done; writes at most twice a second.
@@ -242,11 +284,9 @@ class Heartbeat:
         ):  # less than a percent is no news
             return
         self._reported_at, self._reported = now, progress
-        if self.say_stage(progress):
-            self.check()
-            return
-        with contextlib.suppress(sa.exc.OperationalError):
-            self._note_renewal(self.keeper.service.renew(self.lease, progress=progress))
+        with contextlib.suppress(sa.exc.OperationalError), self._saying:
+            if not self._write_down(progress):
+                self._note_renewal(self.keeper.service.renew(self.lease, progress=progress))
         self.check()
 
     def check(self) -> None:

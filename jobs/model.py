@@ -133,6 +133,21 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A stage that ended.
+
+    Attributes:
+        stage: its name.
+        artifact: its product.
+        reused: whether the artifact was already stored.
+    """
+
+    stage: str
+    artifact: Artifact
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """The attempt finished every stage."""
 

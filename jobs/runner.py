@@ -10,7 +10,7 @@ import contextlib
 import random
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ from jobs.model import (
     JSON,
     Artifact,
     CancelAcknowledged,
+    Checkpoint,
     Completed,
     Document,
     Failed,
@@ -231,7 +232,7 @@ class Runner:
             return Completed()
         limit = self._service.policy(operation.name).timeout_seconds
         try:
-            with self._time_limit(limit):
+            with self._time_limit(limit), self._keeping_what_ended(heartbeat):
                 self._run_stages(lease, heartbeat)
         except LeaseLost:
             raise
@@ -278,20 +279,33 @@ class Runner:
         for name in operation.stages:
             stage = self._stages[name]
             key = cache_key(stage, document, done)
-            heartbeat.enter(name)
+            needed = resource_of(name, self._settings)
+            # What others are asked for may take long, and may cost: nothing is left to be written then.
+            heartbeat.enter(name, at_once=needed is not None)
             kept = self._kept(item, stage, key, fresh=item.fresh and name in operation.own)
             if kept is None:
-                needed = resource_of(name, self._settings)
                 if needed is not None:
                     self._service.enter_stage(lease, needed.key, needed.most)
-                artifact = self._compute(stage, document, done, key, heartbeat)
-                heartbeat.done()
-                self._service.checkpoint(lease, name, artifact, reused=False)
+                done[name] = self._compute(stage, document, done, key, heartbeat)
             else:
-                artifact = kept
-                heartbeat.done()
-                self._service.checkpoint(lease, name, kept, reused=True)
-            done[name] = artifact
+                done[name] = kept
+            heartbeat.end(Checkpoint(name, done[name], reused=kept is not None), at_once=needed is not None)
+        if not heartbeat.is_settled_with_stages:
+            heartbeat.write_down()
+
+    @contextlib.contextmanager
+    def _keeping_what_ended(self, heartbeat: Heartbeat) -> Iterator[None]:
+        """Keep the stages that ended, and say which ran, when one does not end well."""
+        try:
+            yield
+        except LeaseLost:
+            raise
+        except BaseException:
+            try:
+                heartbeat.write_down()
+            except sa.exc.SQLAlchemyError:
+                log.warning("stages_not_kept", item_id=heartbeat.lease.item.id)
+            raise
 
     def _kept(self, item: QueueItem, stage: Stage, key: str, *, fresh: bool) -> Artifact | None:
         """Return the artifact that makes computing needless.

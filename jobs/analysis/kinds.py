@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from jobs.analysis.cues import BODY_CUES, HEAD_CUES, Rows
+from jobs.analysis.literals import required_literals
 from jobs.analysis.model import DOCUMENT_TYPES
 
 _HEAD_CHARACTERS = 1_500
@@ -22,16 +23,24 @@ _DOUBT = 1.5
 
 @dataclass(frozen=True, slots=True)
 class _Cue:
-    """A pattern over lower-case text, its weight, and whether only the head is searched."""
+    """A pattern over lower-case text, its weight, and whether only the head is searched.
+
+    Attributes:
+        needs: pieces of which a text has one at least when the pattern is in it; none when that is not known.
+    """
 
     pattern: re.Pattern[str]
     weight: float
     head: bool
+    needs: tuple[str, ...]
 
 
 def _compiled(rows: Rows, *, head: bool) -> tuple[_Cue, ...]:
     """Compile rows of weight and pattern."""
-    return tuple(_Cue(re.compile(pattern, re.MULTILINE), weight, head) for weight, pattern in rows)
+    return tuple(
+        _Cue(re.compile(pattern, re.MULTILINE), weight, head, tuple(sorted(required_literals(pattern))))
+        for weight, pattern in rows
+    )
 
 
 _CUES = {
@@ -120,6 +129,12 @@ def _scores(text: str) -> dict[str, float]:
 
 def _weight(cue: _Cue, text: str) -> float:
     """Return the cue's weight: whole at one hit, one half more at three."""
+    for piece in cue.needs:
+        if piece in text:
+            break
+    else:
+        if cue.needs:
+            return 0.0
     hits = 0
     for _ in cue.pattern.finditer(text):
         hits += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from jobs.database import reading
@@ -12,6 +14,7 @@ from jobs.ids import new_id
 from jobs.model import (
     JSON,
     Artifact,
+    Checkpoint,
     Failed,
     Lease,
     Outcome,
@@ -102,59 +105,71 @@ class Attempts(Claiming):
         return row.cancel_requested_at is not None
 
     def checkpoint(self, lease: Lease, stage: str, artifact: Artifact, *, reused: bool) -> None:
-        """Keep what a stage produced, so that no later attempt computes it again.
+        """Keep what a stage produced; see :meth:`checkpoint_all`."""
+        self.checkpoint_all(lease, [Checkpoint(stage, artifact, reused)])
+
+    def checkpoint_all(self, lease: Lease, ended: Sequence[Checkpoint]) -> bool:
+        """Keep what stages produced, so that no later attempt computes it again.
 
         Args:
             lease: the lease.
-            stage: the stage that ended.
-            artifact: its product; inserted unless ``reused``, and even then if it was pruned meanwhile.
-            reused: whether the artifact was already stored.
+            ended: the stages that ended, one or more, in their order; an artifact is inserted unless it is
+                reused, and even then if it was pruned meanwhile.
+
+        Returns:
+            Whether a cancel was asked for.
 
         Raises:
             LeaseLost: the item is no longer this attempt's; nothing was stored.
         """
         with self._engine.begin() as connection:
-            item = self._guarded_update(
-                connection,
-                lease,
-                {
-                    "lease_expires_at": self._clock.steady + self._settings.lease_seconds,
-                    "suspect_at": None,
-                    "stage": stage,
-                    "progress": 1.0,
-                },
+            return self._keep(connection, lease, ended)
+
+    def _keep(self, connection: sa.Connection, lease: Lease, ended: Sequence[Checkpoint]) -> bool:
+        """Write down stages that ended; see :meth:`checkpoint_all`."""
+        item = self._guarded_update(
+            connection,
+            lease,
+            {
+                "lease_expires_at": self._clock.steady + self._settings.lease_seconds,
+                "suspect_at": None,
+                "stage": ended[-1].stage,
+                "progress": 1.0,
+            },
+        )
+        now = self._clock.now
+        fence = {"attempt": lease.attempt, "lease_id": lease.lease_id}
+        made = [one.artifact for one in ended if not one.reused or self._is_pruned(connection, one.artifact)]
+        if made:
+            connection.execute(
+                sa.insert(artifacts).values(created_at=now, item_id=item.id, **fence),
+                [
+                    {
+                        "id": artifact.id,
+                        "stage": artifact.stage,
+                        "cache_key": artifact.cache_key,
+                        "engine": artifact.engine,
+                        "engine_version": artifact.engine_version,
+                        "meta": artifact.meta,
+                        "body": pack(artifact.body),
+                    }
+                    for artifact in made
+                ],
             )
-            now = self._clock.now
-            if not reused or self._is_pruned(connection, artifact):
-                connection.execute(
-                    sa.insert(artifacts).values(
-                        id=artifact.id,
-                        stage=artifact.stage,
-                        cache_key=artifact.cache_key,
-                        engine=artifact.engine,
-                        engine_version=artifact.engine_version,
-                        meta=artifact.meta,
-                        body=pack(artifact.body),
-                        created_at=now,
-                        item_id=item.id,
-                        attempt=lease.attempt,
-                        lease_id=lease.lease_id,
-                    )
-                )
-            if not reused:
-                self._note_usage(connection, item, lease, artifact)
-            values = {
-                "document_id": item.document_id,
-                "artifact_id": artifact.id,
-                "attempt": lease.attempt,
-                "lease_id": lease.lease_id,
-                "reused": reused,
-                "created_at": now,
-            }
-            insert = self._insert(results).values(item_id=item.id, stage=stage, **values)
-            connection.execute(insert.on_conflict_do_update(index_elements=["item_id", "stage"], set_=values))
-            data: dict[str, JSON] = {"stage": stage, "progress": 1.0, "reused": reused}
+        for one in ended:
+            if not one.reused:
+                self._note_usage(connection, item, lease, one.artifact)
+        values = {"document_id": item.document_id, **fence, "created_at": now}
+        insert = self._insert(results).values(item_id=item.id, **values)
+        again = {**values, "artifact_id": insert.excluded.artifact_id, "reused": insert.excluded.reused}
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=["item_id", "stage"], set_=again),
+            [{"stage": one.stage, "artifact_id": one.artifact.id, "reused": one.reused} for one in ended],
+        )
+        for one in ended:
+            data: dict[str, JSON] = {"stage": one.stage, "progress": 1.0, "reused": one.reused}
             self._append(connection, item, "stage_completed", data, lease_id=lease.lease_id)
+        return item.cancel_requested_at is not None
 
     def _is_pruned(self, connection: sa.Connection, artifact: Artifact) -> bool:
         """Tell whether a kept artifact was deleted since it was read; if not, it stays until the commit."""

@@ -6,11 +6,13 @@ their tokens, which is drawn anew for each claim; with the item's id it is as un
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +21,18 @@ from sqlalchemy.dialects import postgresql
 from jobs.claims import BY_ID
 from jobs.database import reading
 from jobs.errors import LeaseLost
-from jobs.model import JSON, Completed, Document, Lease, Outcome, QueueItem, Released, Status
+from jobs.model import (
+    JSON,
+    Checkpoint,
+    Completed,
+    Document,
+    ItemId,
+    Lease,
+    Outcome,
+    QueueItem,
+    Released,
+    Status,
+)
 from jobs.queue_service.attempts import Attempts
 from jobs.queue_service.base import EVENT_KINDS, OUTCOME_NAMES, through
 from jobs.queue_service.batch_statements import claim_line, id_array, settle_batch
@@ -27,6 +40,8 @@ from jobs.queue_service.claiming import LINE, SHARE_OF_THE_LONGEST_WAITING
 from jobs.rows import ITEM_COLUMNS, to_claimed_document, to_item
 from jobs.states import Trigger
 from jobs.tables import Id, attempts, events, queue_items, slots
+
+_NONE: Mapping[ItemId, Sequence[Checkpoint]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +126,26 @@ class Batches(Attempts):
         with reading(self._engine) as connection:
             return _kept(connection.execute(statement).all())
 
-    def settle_many(self, leases: Sequence[Lease], *, peak_memory_bytes: int | None = None) -> set[str]:
+    def settle_many(
+        self,
+        leases: Sequence[Lease],
+        *,
+        ended: Mapping[ItemId, Sequence[Checkpoint]] = _NONE,
+        peak_memory_bytes: int | None = None,
+    ) -> set[str]:
         """End attempts that finished every stage, in one commit.
 
         Calling it again after a lost answer changes nothing.
 
         Args:
             leases: of this process.
+            ended: by item, the stages that are not written down yet; they are in the same commit.
             peak_memory_bytes: the most memory that the process had, where known.
 
         Returns:
             The ids of the items that are completed; the leases of the others were lost.
         """
-        done = self._end_group(leases, Trigger.COMPLETE, peak_memory_bytes)
+        done = self._end_group(leases, Trigger.COMPLETE, peak_memory_bytes, ended)
         return {lease.item.id for lease in leases if self._is_among(lease, done, Completed())}
 
     def hand_back(self, leases: Sequence[Lease], reason: str) -> list[QueueItem]:
@@ -232,16 +254,41 @@ class Batches(Attempts):
 
     # Settling.
 
-    def _end_group(self, leases: Sequence[Lease], trigger: Trigger, peak: int | None) -> set[str]:
+    def _end_group(
+        self,
+        leases: Sequence[Lease],
+        trigger: Trigger,
+        peak: int | None,
+        stages: Mapping[ItemId, Sequence[Checkpoint]] = _NONE,
+    ) -> set[str]:
         """Settle what needs no decision, in one commit; return the ids of the items that it found held."""
-        ended: set[str] = set()
+        done: set[str] = set()
         for lease_id in {lease.lease_id for lease in leases}:
             group = [lease for lease in leases if lease.lease_id == lease_id]
-            ended |= self._end_batch(group, lease_id, trigger, peak)
-        return ended
+            kept = [lease for lease in group if stages.get(lease.item.id)]
+            if not kept:
+                with self._single_statement() as connection:
+                    done |= self._end_batch(connection, group, lease_id, trigger, peak)
+                continue
+            with self._engine.begin() as connection:
+                for lease in kept:
+                    # Whoever lost it finds out below, and keeps nothing.
+                    with contextlib.suppress(LeaseLost):
+                        self._keep(connection, lease, stages[lease.item.id])
+                done |= self._end_batch(connection, group, lease_id, trigger, peak)
+        return done
+
+    def _single_statement(self) -> Any:
+        """Lend a connection for :meth:`_end_batch`, which is a single statement on PostgreSQL."""
+        return self._at_once() if self._clock.dialect == "postgresql" else self._engine.begin()
 
     def _end_batch(
-        self, leases: Sequence[Lease], lease_id: str, trigger: Trigger, peak: int | None
+        self,
+        connection: sa.Connection,
+        leases: Sequence[Lease],
+        lease_id: str,
+        trigger: Trigger,
+        peak: int | None,
     ) -> set[str]:
         completed = trigger is Trigger.COMPLETE
         status = Status.COMPLETED if completed else Status.PENDING
@@ -250,11 +297,8 @@ class Batches(Attempts):
         ids = [lease.item.id for lease in leases]
         if self._clock.dialect == "postgresql":
             known = {"ids": id_array(ids), "lease_id": lease_id, "outcome": outcome, "kind": kind}
-            with self._at_once() as connection:
-                statement = settle_batch(completed=completed)
-                return set(
-                    connection.execute(statement, {**known, "data": data, "peak": peak}).scalars().all()
-                )
+            statement = settle_batch(completed=completed)
+            return set(connection.execute(statement, {**known, "data": data, "peak": peak}).scalars().all())
         now = self._clock.now
         values: dict[str, Any] = {
             "status": status,
@@ -283,28 +327,27 @@ class Batches(Attempts):
             .returning(*(queue_items.c[name] for name in names))
             .with_hint(BY_ID, dialect_name="sqlite")
         )
-        with self._engine.begin() as connection:
-            rows = connection.execute(settle).all()
-            found = [row.id for row in rows]
-            if found:
-                connection.execute(
-                    sa.update(attempts)
-                    .where(attempts.c.item_id.in_(found), attempts.c.lease_id == lease_id)
-                    .values(
-                        ended_at=now,
-                        outcome=outcome,
-                        peak_memory_bytes=peak,
-                        stage=sa.select(queue_items.c.stage)
-                        .where(queue_items.c.id == attempts.c.item_id)
-                        .scalar_subquery(),
-                    )
+        rows = connection.execute(settle).all()
+        found = [row.id for row in rows]
+        if found:
+            connection.execute(
+                sa.update(attempts)
+                .where(attempts.c.item_id.in_(found), attempts.c.lease_id == lease_id)
+                .values(
+                    ended_at=now,
+                    outcome=outcome,
+                    peak_memory_bytes=peak,
+                    stage=sa.select(queue_items.c.stage)
+                    .where(queue_items.c.id == attempts.c.item_id)
+                    .scalar_subquery(),
                 )
-                connection.execute(sa.delete(slots).where(slots.c.item_id.in_(found)))
-                self._forget_claim(connection, lease_id)
-                if not completed:
-                    # The same instant for all of them: they wait from now on.
-                    data["due_at"] = rows[0].due_at.isoformat()
-                self._append_many(connection, rows, kind, data, lease_id)
+            )
+            connection.execute(sa.delete(slots).where(slots.c.item_id.in_(found)))
+            self._forget_claim(connection, lease_id)
+            if not completed:
+                # The same instant for all of them: they wait from now on.
+                data["due_at"] = rows[0].due_at.isoformat()
+            self._append_many(connection, rows, kind, data, lease_id)
         return set(found)
 
     # Shared.

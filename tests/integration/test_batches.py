@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from jobs.batch_runner import MOST_AT_ONCE, BatchRunner, Pace
 from jobs.errors import LeaseLost, Permanent
-from jobs.model import Completed, Failed, Status
+from jobs.ids import new_id
+from jobs.model import Artifact, Checkpoint, Completed, Failed, Status
 from jobs.operations import OPERATIONS, Operation
 from jobs.queue_service import DocumentQueueService
 from jobs.runner import Runner
-from jobs.tables import attempts, events
+from jobs.tables import artifacts, attempts, events, results
 from tests.support.items import add_document, expire_lease, raw_item
 
 
@@ -250,6 +251,40 @@ def test_nobody_takes_more_than_a_share(long_line, batch_runner):
     watching = Watching(share=3)
     batch_runner(watching).drain("documents")
     assert max(watching.batches) == 3
+
+
+def made(stage):
+    return Artifact(
+        id=new_id(), stage=stage, cache_key=stage, engine="e", engine_version="1", body={"text": stage},
+        meta={}, created_at=None,
+    )  # fmt: skip
+
+
+def test_stages_are_written_with_the_settlement_in_one_commit_or_not_at_all(service, engine, line):
+    leases = service.claim_many("documents", "w", 3)
+    expire_lease(engine, leases[0].item.id)
+    service.mark_suspects()
+    expire_lease(engine, leases[0].item.id)
+    assert len(service.rescue()) == 1
+    ended = {
+        lease.item.id: [Checkpoint(stage, made(stage), reused=False) for stage in ("extract", "analyze")]
+        for lease in leases
+    }
+    done = {lease.item.id for lease in leases[1:]}
+    for _ in range(2):
+        # Again after a lost answer: nothing is written twice.
+        assert service.settle_many(leases, ended=ended) == done
+        found = rows(engine, results)
+        assert sorted((one.item_id, one.stage) for one in found) == sorted(
+            (item_id, stage) for item_id in done for stage in ("extract", "analyze")
+        )
+        kept = {one.artifact.id for item_id in done for one in ended[item_id]}
+        assert {one.id for one in rows(engine, artifacts)} == kept == {one.artifact_id for one in found}
+    for item_id in done:
+        told = rows(engine, events, events.c.item_id == item_id)
+        assert [one.kind for one in told[-3:]] == ["stage_completed", "stage_completed", "completed"]
+        (attempt,) = rows(engine, attempts, attempts.c.item_id == item_id)
+        assert (attempt.outcome, attempt.stage) == ("completed", "analyze")
 
 
 def test_a_slow_item_hands_the_others_back_while_it_runs(engine, long_line, batch_runner):

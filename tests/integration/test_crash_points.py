@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -116,8 +117,10 @@ class CheapStage:
             raise Transient("Not now.", code="busy")
         if word == "cancel":
             cancel(self.process)
-            # The renewal that comes with it tells that a cancel was asked for.
-            stage_input.report(0.5)
+            # The renewal that comes with one of these tells that a cancel was asked for.
+            for share in range(100):
+                stage_input.report(share / 100)
+                time.sleep(0.02)
         return StageOutput(body={"text": self.name}, meta={"title": self.name})
 
 

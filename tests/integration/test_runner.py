@@ -71,8 +71,8 @@ def test_an_item_goes_through_its_stages_to_completed(runner, queries, item):
         "analyze": {"text": "analyze 1"},
     }
     kinds = [event.kind for event in queries.events(item.id)]
-    # The first stage was over before anybody could have been told of it.
-    assert kinds == ["accepted", "started", "stage_completed", "progress", "stage_completed", "completed"]
+    # Each stage was over before anybody could have been told of it.
+    assert kinds == ["accepted", "started", "stage_completed", "stage_completed", "completed"]
 
 
 def test_a_second_bell_is_deaf(runner, stages, item):
@@ -95,6 +95,42 @@ def test_text_is_there_although_the_analysis_failed(runner, queries, stages, ite
     ended = runner.run(item.id)
     assert (ended.status, ended.error_code, ended.stage) == (Status.FAILED, "invalid_output", "analyze")
     assert queries.artifact(item.document_id, "extract").body == {"text": "extract 1"}
+
+
+def test_what_ended_is_kept_while_a_later_stage_lasts(runner, queries, stages, item):
+    def see(_stage_input):
+        deadline = time.monotonic() + 20
+        while not queries.results(item.document_id):
+            assert time.monotonic() < deadline, "the text was not kept"
+            time.sleep(0.02)
+        found = queries.item(item.id, owner=None)
+        while found.stage != "analyze":
+            assert time.monotonic() < deadline, "the stage was not said"
+            time.sleep(0.02)
+            found = queries.item(item.id, owner=None)
+
+    stages["analyze"].script = [see]
+    assert runner.run(item.id).status is Status.COMPLETED
+    assert sorted(queries.results(item.document_id)) == ["analyze", "extract"]
+
+
+def test_what_ended_is_kept_before_a_model_is_asked(engine, settings, service, queries, stages):
+    asking = replace(settings, llm_base_url="http://127.0.0.1:9/v1", llm_model="m")
+    item = service.enqueue(add_document(engine, settings))
+    seen = []
+    stages["analyze"].script = [lambda _input: seen.append(sorted(queries.results(item.document_id)))]
+    assert Runner(engine, asking, "worker-1", stages=stages).run(item.id).status is Status.COMPLETED
+    assert seen == [["extract"]]
+
+
+def test_a_stage_that_lasted_tells_at_its_end_that_a_cancel_was_asked_for(runner, service, stages, item):
+    def cancel_and_last(_stage_input):
+        service.cancel(item.id, "anna", "")
+        time.sleep(0.3)
+
+    stages["extract"].script = [cancel_and_last]
+    assert runner.run(item.id).status is Status.CANCELLED
+    assert stages["analyze"].runs == 0
 
 
 def test_a_second_copy_of_a_file_computes_nothing_again(runner, service, engine, settings, stages, item):
