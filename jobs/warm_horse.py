@@ -20,7 +20,7 @@ from rq.timeouts import JobTimeoutException
 
 from jobs import extraction
 from jobs.batch_runner import BatchRunner
-from jobs.database import is_passing, make_engine, reading
+from jobs.database import is_passing, make_engine
 from jobs.delivery import Delivery, web_connection
 from jobs.errors import DeliveryError
 from jobs.horse_link import CLAIMED, IDLE, SETTLED, HorseLink
@@ -55,6 +55,7 @@ class WarmHorse:
 
     def __init__(self, settings: Settings, name: str, queue: str, link: HorseLink) -> None:
         self._settings = settings
+        self._name = name
         self._queue = queue
         self._link = link
         self._engine = make_engine(settings)
@@ -85,15 +86,15 @@ class WarmHorse:
             self._engine.dispose()
 
     def _warm_up(self) -> None:
-        """Open what the first item would wait for; if the database is away, that one will tell.
+        """Open and make what the first item would wait for; if the database is away, that one will tell.
 
         The engines load in a process of their own. Where that cannot be had, each document waits for its own.
         No item is taken before: others may have it meanwhile.
         """
         if not extraction.prepare(wait_seconds=_LOADING_SECONDS):
             log.warning("engines_not_loaded")
-        with contextlib.suppress(sa.exc.SQLAlchemyError), reading(self._engine) as connection:
-            connection.execute(sa.select(1))
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            self._service.rehearse(self._name)
 
     def _is_worn_out(self) -> bool:
         return (

@@ -41,6 +41,10 @@ from jobs.rows import ITEM_COLUMNS, to_claimed_document, to_item
 from jobs.states import Trigger
 from jobs.tables import Id, attempts, events, queue_items, slots
 
+# The driver prepares a statement at its sixth execution.
+_REHEARSALS = 6
+_NO_QUEUE = ""
+_NO_LEASE = ""
 _NONE: Mapping[ItemId, Sequence[Checkpoint]] = MappingProxyType({})
 
 
@@ -89,6 +93,21 @@ class Batches(Attempts):
         else:
             leases.sort(key=lambda lease: (-lease.item.priority, lease.item.turn, lease.item.id))
         return leases
+
+    def rehearse(self, worker: str) -> None:
+        """Claim and settle where there is nothing, so that the first items do not pay for what is made once.
+
+        Statements are compiled, planned, and known to the server by then.
+
+        Args:
+            worker: this worker's name.
+        """
+        for _ in range(_REHEARSALS):
+            for most in (1, 2):
+                for longest_waiting in (False, True):
+                    self._claim_line(_NO_QUEUE, worker, most, _NO_LEASE, longest_waiting=longest_waiting)
+            with self._single_statement() as connection:
+                self._end_batch(connection, [], _NO_LEASE, Trigger.COMPLETE, None)
 
     def renew_many(self, leases: Sequence[Lease]) -> Kept:
         """Prolong leases in one statement.

@@ -17,7 +17,7 @@ from jobs.model import Artifact, Checkpoint, Completed, Failed, Status
 from jobs.operations import OPERATIONS, Operation
 from jobs.queue_service import DocumentQueueService
 from jobs.runner import Runner
-from jobs.tables import artifacts, attempts, events, results
+from jobs.tables import artifacts, attempts, claims, events, queue_items, results
 from tests.support.items import add_document, expire_lease, raw_item
 
 
@@ -376,3 +376,11 @@ def test_an_operation_without_stages_reads_nothing(monkeypatch, engine, settings
     assert time.monotonic() - began < 60
     runner.close()
     assert {counted(engine, item_id)[0] for item_id in line} == {"completed"}
+
+
+def test_a_rehearsal_touches_nothing(service, engine, line):
+    tables = (queue_items, attempts, events, claims)
+    before = [rows(engine, table) for table in tables]
+    service.rehearse("w")
+    assert [rows(engine, table) for table in tables] == before
+    assert len(service.claim_many("documents", "w", 2)) == 2
