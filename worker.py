@@ -13,6 +13,6 @@ if __name__ == "__main__":
         settings = load_settings()
         logs.configure(settings)
         database.upgrade(settings)
+        rq_worker.run_pool(settings)
     except ConfigurationError as error:
         sys.exit(f"docqueue: {error}")
-    rq_worker.run_pool(settings)

@@ -89,6 +89,7 @@ class ExtractStage:
             wall_seconds=self.settings.extract_timeout_seconds,
             cpu_seconds=max(1, int(self.settings.extract_timeout_seconds)),
             memory_bytes=self.settings.extract_memory_bytes,
+            cage_level=self.settings.cage_level,
         )
         found = extraction.extract(
             stage_input.path,

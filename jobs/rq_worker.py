@@ -437,9 +437,14 @@ def _wait_for_redis(settings: Settings) -> None:
 
 
 def run_pool(settings: Settings) -> None:
-    """Keep ``WORKERS`` workers of each queue running until SIGTERM; see :mod:`jobs.worker_pool`."""
-    from jobs.worker_pool import WorkerPool
+    """Keep ``WORKERS`` workers of each queue running until SIGTERM; see :mod:`jobs.worker_pool`.
 
+    Raises:
+        ConfigurationError: this machine does not let documents be shut in as ``CAGE_LEVEL`` demands.
+    """
+    from jobs.worker_pool import WorkerPool, require_cage
+
+    require_cage(settings)
     WorkerPool(settings).run()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from jobs.errors import ConfigurationError
+from jobs.extraction import CageLevel
 from jobs.model import OPERATION_NAMES
 from jobs.states import RetryPolicy
 
@@ -66,6 +67,7 @@ class Settings:
     job_timeout_seconds: int = 600
     extract_timeout_seconds: float = 55.0
     extract_memory_bytes: int = 2 * 1024**3
+    cage_level: str = "limits"
     llm_base_url: str = ""
     llm_api_key: str = field(default="", repr=False)
     llm_model: str = ""
@@ -308,5 +310,9 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError("REDIS_URL must start with redis://, rediss:// or unix://.")
     if bool(settings.llm_base_url) != bool(settings.llm_model):
         raise ConfigurationError("LLM_BASE_URL and LLM_MODEL must be set together.")
+    try:
+        CageLevel.named(settings.cage_level)
+    except ValueError as error:
+        raise ConfigurationError(f"CAGE_LEVEL must be {error}, not {settings.cage_level!r}.") from None
     if settings.log_format not in {"auto", "json", "console"}:
         raise ConfigurationError("LOG_FORMAT must be auto, json or console.")

@@ -17,7 +17,9 @@ from types import FrameType
 
 import structlog
 
+from jobs import extraction
 from jobs.death_reports import new_worker_name, report_dead_worker
+from jobs.errors import ConfigurationError
 from jobs.horse_death import describe_exit
 from jobs.parent_death import start_tied
 from jobs.settings import Settings
@@ -29,6 +31,22 @@ STOP_SECONDS = 25.0
 _LAST_SECONDS = 3.0
 _LOOK_SECONDS = 0.1
 _ROOT = Path(__file__).resolve().parent.parent
+
+
+def require_cage(settings: Settings) -> None:
+    """Look how well documents are shut in here; say so loudly when it is not as well as it can be.
+
+    Raises:
+        ConfigurationError: it is less than ``CAGE_LEVEL``.
+    """
+    level, wanted = extraction.cage_level(), extraction.CageLevel.named(settings.cage_level)
+    if level < wanted:
+        raise ConfigurationError(
+            f"Documents can only be shut in at the level {level.name.lower()!r} here, and CAGE_LEVEL demands "
+            f"{settings.cage_level!r}. Linux 5.13 or newer with Landlock and seccomp has all levels."
+        )
+    told = log.info if level is max(extraction.CageLevel) else log.warning
+    told("cage", level=level.name.lower(), best=max(extraction.CageLevel).name.lower())
 
 
 @dataclass

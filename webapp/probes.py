@@ -14,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from werkzeug.exceptions import Forbidden, Unauthorized
 
+from jobs import extraction
 from jobs.model import Status
 from webapp.access import admin_only, current_identity, public
 from webapp.services import Services, services
@@ -72,7 +73,10 @@ def healthz() -> ResponseReturnValue:
 @blueprint.get("/readyz")
 @public
 def readyz() -> ResponseReturnValue:
-    """Tell whether requests can be served: 503 without database or data folder, degraded without Redis."""
+    """Tell whether requests can be served: 503 without database or data folder, degraded without Redis.
+
+    Besides, how well documents would be shut in on this machine.
+    """
     data_dir = services().settings.data_dir
     causes = {
         "database": _database_state(),
@@ -81,7 +85,10 @@ def readyz() -> ResponseReturnValue:
     ready = all(state == "ok" for state in causes.values())
     redis = "ok" if services().delivery.ping() else "unreachable"
     status = "unavailable" if not ready else "ready" if redis == "ok" else "degraded"
-    return jsonify({"status": status, "checks": {**causes, "redis": redis}}), 200 if ready else 503
+    cage = extraction.cage_level().name.lower()
+    return jsonify({"status": status, "checks": {**causes, "redis": redis, "cage": cage}}), (
+        200 if ready else 503
+    )
 
 
 @blueprint.get("/metrics")

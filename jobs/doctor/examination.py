@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from jobs.blobs import BlobStore
 from jobs.delivery import Delivery
-from jobs.doctor import flow, ledger, servers, storage
+from jobs.doctor import cage, flow, ledger, servers, storage
 from jobs.doctor.report import Finding, Level, Report, Subject
 from jobs.errors import DeliveryError
 from jobs.settings import Settings
@@ -48,7 +48,7 @@ def examine(
         Every finding. What could not be looked at is a failure of its own; what hangs on it is left out.
     """
     subject = Subject(settings, engine, delivery, blobs, fast)
-    findings = [storage.check_disk(subject), servers.check_database(subject)]
+    findings = [storage.check_disk(subject), cage.check_cage(subject), servers.check_database(subject)]
     if findings[-1].level is Level.OK:
         own = servers.check_sqlite if settings.uses_sqlite else servers.check_postgresql
         findings += [_look(own, subject), _look(servers.check_migrations, subject)]

@@ -4,13 +4,15 @@ The parts, and who imports whom (an arrow points at what is imported)::
 
     the caller's process                       the child (engines are imported only here)
 
-    attempts ──> cage ──> warm ─ ─ ─ starts ─ ─ ─> zygote ─ forks ─> child ──> confine
+    attempts ──> cage ──> warm ─ ─ ─ starts ─ ─ ─> zygote ─ forks ─> child ──> confine ──> landlock, seccomp
        │          ├──> children ─ ─ ─ starts ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─> │ ├──> completion ──> language
        │          └──> memory                                           └──> readers/* ──> reading,
        ├──> registry                                                         markdown, dates, decoding,
        └──> sniffing ──> containers                                          pages, ocr, iwa
 
     both sides: result, options, faults, versions, media_types, decoding, children
+
+``strength`` tells how well a document is shut in on this machine.
 
 ``attempts`` picks the readers for a media type and tries them in order; ``cage`` runs one reader
 in a fresh process under limits; ``child`` is what runs in that process, and ``confine`` is its
@@ -23,19 +25,23 @@ framework: it imports ``jobs.errors``, ``jobs.model``, ``jobs.languages`` and ``
 from __future__ import annotations
 
 from jobs.extraction.attempts import extract
+from jobs.extraction.confine import CageLevel
 from jobs.extraction.options import Ocr, ReadOptions
 from jobs.extraction.result import Extraction, Limits, Table
 from jobs.extraction.sniffing import sniff
+from jobs.extraction.strength import cage_level
 from jobs.extraction.versions import ENGINE_VERSION
 from jobs.extraction.warm import prepare
 
 __all__ = [
     "ENGINE_VERSION",
+    "CageLevel",
     "Extraction",
     "Limits",
     "Ocr",
     "ReadOptions",
     "Table",
+    "cage_level",
     "extract",
     "prepare",
     "sniff",

@@ -18,7 +18,7 @@ from typing import NoReturn, cast
 
 from jobs.extraction.cage import REQUEST_NAME, RESULT_NAME
 from jobs.extraction.completion import complete
-from jobs.extraction.confine import confine
+from jobs.extraction.confine import CageLevel, confine, shut_in
 from jobs.extraction.faults import Fault, FaultCode
 from jobs.extraction.options import ReadOptions
 from jobs.extraction.reading import Reader, Source
@@ -50,7 +50,10 @@ def read_one(scratch: Path, pipe: int, parent_pid: int) -> NoReturn:
         request = json.loads((scratch / REQUEST_NAME).read_text(encoding="utf-8"))
         limits = Limits(**request["limits"])
         confine(limits, parent_pid)
-        answer = _answer(request, limits, pipe)
+        if shut_in(Path(str(request["path"])), scratch) < CageLevel.named(limits.cage_level):
+            answer: dict[str, object] = {"fault": FaultCode.ENVIRONMENT.value, "note": "cage level"}
+        else:
+            answer = _answer(request, limits, pipe)
         _write(scratch / RESULT_NAME, answer)
         status = 0
     finally:

@@ -1,18 +1,22 @@
-"""Bind the calling process to its limits; the first thing that every child does.
+"""Bind the calling process to its limits and shut it in; the first thing that every child does.
 
-This runs before any engine is imported and before the document is opened.
+This runs before any engine is used and before the document is opened.
 """
 
 from __future__ import annotations
 
 import ctypes
+import enum
+import functools
 import os
 import resource
 import signal
 import sys
 from pathlib import Path
 
+from jobs.extraction.landlock import restrict_paths
 from jobs.extraction.result import Limits
+from jobs.extraction.seccomp import restrict_calls
 
 # Source: linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
@@ -22,6 +26,77 @@ _OPEN_FILES = 128
 
 # Loaded before any fork, so that a child need not.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+_OWN_CODE = Path(__file__).resolve().parents[1]
+# What engines and the interpreter look at besides themselves: libraries, fonts, clocks, and how many
+# processors there are. Nothing of it is a person's.
+_SYSTEM = (
+    "/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/nix/store",
+    "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/fonts", "/etc/localtime",
+    "/etc/timezone", "/etc/mime.types", "/dev/urandom", "/dev/random", "/dev/zero",
+    "/sys/devices/system/cpu", "/sys/fs/cgroup", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat",
+    "/proc/sys/vm/overcommit_memory", "/proc/filesystems", "/sys/kernel/mm/transparent_hugepage",
+)  # fmt: skip
+
+
+class CageLevel(enum.IntEnum):
+    """How well a document is shut in, the weakest first.
+
+    ``LIMITS``: processor time, memory, files and output are bounded, and the process gains no rights.
+    ``FILTERED``: besides, it can start no process and open no connection (seccomp).
+    ``SANDBOXED``: besides, it sees nothing of the file system but its document, the programs that read it,
+    and its scratch folder (Landlock).
+    """
+
+    LIMITS = 0
+    FILTERED = 1
+    SANDBOXED = 2
+
+    @classmethod
+    def named(cls, name: str) -> CageLevel:
+        """Return the level of a name in lower case.
+
+        Raises:
+            ValueError: there is none.
+        """
+        try:
+            return cls[name.upper()]
+        except KeyError:
+            names = ", ".join(level.name.lower() for level in cls)
+            raise ValueError(f"one of {names}") from None
+
+
+def shut_in(document: Path, scratch: Path) -> CageLevel:
+    """Take away from this process whatever reading a document does not need; after :func:`confine`.
+
+    Args:
+        document: the one file that it may read.
+        scratch: the one folder in which it may write.
+
+    Returns:
+        How far this machine lets it.
+
+    Raises:
+        OSError: the kernel has the means and refuses them.
+    """
+    if _libc is None:
+        return CageLevel.LIMITS
+    readable = [*programs(), document, Path("/proc") / str(os.getpid())]
+    has_landlock = restrict_paths(_libc, readable, [scratch, Path(os.devnull)])
+    if not restrict_calls(_libc):
+        return CageLevel.LIMITS
+    return CageLevel.SANDBOXED if has_landlock else CageLevel.FILTERED
+
+
+@functools.cache
+def programs() -> tuple[Path, ...]:
+    """Return where the interpreter, its packages, our own code and the models of OCR are."""
+    # The folder of the whole project may hold data and settings as well.
+    packages = [path for path in sys.path if path and Path(path) != _OWN_CODE.parent]
+    models = os.environ.get("TESSDATA_PREFIX")
+    places = [sys.prefix, sys.base_prefix, *packages, *([models] if models else []), *_SYSTEM]
+    return (_OWN_CODE, *dict.fromkeys(map(Path, places)))
 
 
 def confine(limits: Limits, parent_pid: int) -> None:

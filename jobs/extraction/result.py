@@ -30,6 +30,8 @@ class Limits:
         max_pages: pages, slides or frames that are read.
         ocr_max_pages: pages without text that are read by OCR.
         image_pixels: the largest picture that is decoded.
+        cage_level: the least :class:`jobs.extraction.CageLevel`, in lower case; where the machine does not
+            let a document be shut in so well, it is not opened.
     """
 
     wall_seconds: float = 55.0
@@ -42,6 +44,7 @@ class Limits:
     max_pages: int = 5_000
     ocr_max_pages: int = 50
     image_pixels: int = 120_000_000
+    cage_level: str = "limits"
 
     def to_json(self) -> dict[str, JSON]:
         """Return the limits as a JSON object for the child process."""

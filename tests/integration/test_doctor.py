@@ -413,7 +413,7 @@ def test_no_database(report, engine, settings, request, well):
     else:
         request.getfixturevalue("postgres").stop()
     report_now = report()
-    assert [finding.name for finding in report_now.findings] == ["disk", "database"]
+    assert [finding.name for finding in report_now.findings] == ["disk", "cage", "database"]
     assert report_now.finding("database").level is Level.FAIL
 
 

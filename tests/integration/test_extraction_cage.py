@@ -130,7 +130,8 @@ def test_endless_and_lying_progress_neither_blocks_nor_goes_backwards():
 def test_a_silent_child_still_makes_the_parent_look_up_every_second():
     beats = []
     run("time.sleep(2.5); answer({})", on_progress=beats.append)
-    assert beats == [0.0, 0.0]
+    assert len(beats) >= 2
+    assert set(beats) == {0.0}
 
 
 class Stop(Exception):

@@ -110,6 +110,7 @@ def test_readiness_tells_causes_but_no_secret(app, settings, monkeypatch):
     client = app.test_client()
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json["status"]) == (200, "ready")
+    assert ready.json["checks"]["cage"] == "sandboxed"
     services = app.extensions["docqueue"]
 
     def away():
