@@ -178,6 +178,8 @@ def document_json(document: Document) -> dict[str, JSON]:
             "self": url_for("api.document", document_id=document.id),
             "text": url_for("api.document_text", document_id=document.id),
             "markdown": url_for("api.document_markdown", document_id=document.id),
+            "tables": url_for("api.document_tables", document_id=document.id),
+            "chunks": url_for("api.document_chunks", document_id=document.id),
             "original": url_for("api.document_original", document_id=document.id),
             "result": url_for("api.document_result", document_id=document.id),
             "reprocess": url_for("api.reprocess_document", document_id=document.id),

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from flask import url_for
 
+from jobs.extraction import Extraction
 from jobs.model import JSON, Artifact, Document
 from webapp.presenters import artifact_json, document_json, retry_after
 from webapp.problems import Problem
 from webapp.services import services
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Extracted text, plain and as Markdown, with the name its download gets."""
-
-    text: str
-    markdown: str
-
-
-def extracted_text(document: Document) -> Text:
-    """Return a document's text.
+def extraction_of(document: Document) -> Extraction:
+    """Return what was read from a document.
 
     Raises:
         Problem: 404 ``not_ready``; it names the job, its status and when to ask again.
@@ -29,7 +20,7 @@ def extracted_text(document: Document) -> Text:
     artifact = services().queries.artifact(document.id, "extract")
     if artifact is None:
         raise _not_ready(document)
-    return Text(str(artifact.body.get("text") or ""), str(artifact.body.get("markdown") or ""))
+    return Extraction.from_json(artifact.body)
 
 
 def whole_result(document: Document) -> dict[str, JSON]:

@@ -5,7 +5,8 @@ The parts, and who imports whom (an arrow points at what is imported)::
     the caller's process                       the child (engines are imported only here)
 
     attempts ──> cage ──> warm ─ ─ ─ starts ─ ─ ─> zygote ─ forks ─> child ──> confine ──> landlock, seccomp
-       │          ├──> children ─ ─ ─ starts ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─> │ ├──> completion ──> language
+       │          ├──> children ─ ─ ─ starts ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─> │ ├──> completion ──> language,
+       │          │                                                     │        chunking, markdown_tables
        │          └──> memory                                           └──> readers/* ──> reading,
        ├──> registry                                                         markdown, dates, decoding,
        └──> sniffing ──> containers                                          pages, ocr, iwa
@@ -27,7 +28,7 @@ from __future__ import annotations
 from jobs.extraction.attempts import extract
 from jobs.extraction.confine import CageLevel
 from jobs.extraction.options import Ocr, ReadOptions
-from jobs.extraction.result import Extraction, Limits, Table
+from jobs.extraction.result import Chunk, Extraction, Limits, Table
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.strength import cage_level
 from jobs.extraction.versions import ENGINE_VERSION
@@ -36,6 +37,7 @@ from jobs.extraction.warm import prepare
 __all__ = [
     "ENGINE_VERSION",
     "CageLevel",
+    "Chunk",
     "Extraction",
     "Limits",
     "Ocr",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from jobs.extraction.chunking import chunks_of
 from jobs.extraction.language import detect
 from jobs.extraction.markdown import first_heading, to_plain
+from jobs.extraction.markdown_tables import CELLS_KEPT, bounded, tables_in
 from jobs.extraction.reading import Reading, Source
-from jobs.extraction.result import Extraction
+from jobs.extraction.result import Extraction, Table
 from jobs.extraction.versions import ENGINE_VERSION
 
 _TITLE_CHARS = 300
@@ -21,14 +23,18 @@ def complete(reading: Reading, source: Source) -> Extraction:
     """
     warnings = list(dict.fromkeys(reading.warnings))[:_WARNINGS_KEPT]
     limit = source.limits.output_chars
-    markdown = _cut(reading.markdown, limit, warnings)
-    text = _cut(to_plain(markdown) if reading.text is None else reading.text, limit, warnings)
+    # A character that no database keeps would move what stands behind it, and chunks are offsets.
+    markdown = _cut(reading.markdown.replace("\x00", ""), limit, warnings)
+    plain = to_plain(markdown) if reading.text is None else reading.text.replace("\x00", "")
+    text = _cut(plain, limit, warnings)
     if not text.strip():
         warnings.append("No text was found in this document.")
     metadata = reading.metadata
     metadata["char_count"] = len(text)
     metadata["word_count"] = len(text.split())
     title = (reading.title or "").strip() or first_heading(markdown)
+    tables = _tables(reading, markdown, source, warnings)
+    pages = _first_pages(reading.pages, limit)
     return Extraction(
         text=text,
         markdown=markdown,
@@ -40,9 +46,22 @@ def complete(reading: Reading, source: Source) -> Extraction:
         engine=reading.engine,
         engine_version=ENGINE_VERSION,
         warnings=list(dict.fromkeys(warnings)),
-        pages=_first_pages(reading.pages, limit),
-        tables=reading.tables or [],
+        pages=pages,
+        tables=tables,
+        chunks=chunks_of(text, markdown, pages),
     )
+
+
+def _tables(reading: Reading, markdown: str, source: Source, warnings: list[str]) -> list[Table]:
+    if not source.options.tables:
+        return []
+    found = tables_in(markdown) if reading.tables is None else reading.tables
+    kept, is_whole = bounded(found, source.limits.output_chars)
+    if not is_whole:
+        warnings.append(
+            f"Only the first {CELLS_KEPT:,} cells of the tables were kept; the text has the rest."
+        )
+    return kept
 
 
 def _cut(text: str, limit: int, warnings: list[str]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-_FENCE = re.compile(r"^\s{0,3}(```|~~~)")
+_FENCE = re.compile(r"^ {0,3}(`{3,}(?!.*`)|~{3,})")
 _RULE_CELL = r"[ \t]*(?::-+:?|-+:|-{2,})[ \t]*"
 _RULED = re.compile(rf"^\s*\|?{_RULE_CELL}(?:\|{_RULE_CELL})*\|?\s*$")
 _BLOCK_START = re.compile(r"^(\s*)(?:#{1,6}\s+|>\s?)+")
@@ -23,6 +24,7 @@ _HIDDEN = re.compile("[\U000f0021-\U000f007e]")
 _COMMENT = re.compile(r"<!--[^>]{0,500}-->")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _HEADING = re.compile(r"^#{1,2}\s+(\S.*)$", re.MULTILINE)
+_ANY_HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
 _NEEDS_ESCAPE = re.compile(r"([\\`*<\[]|(?<!\w)_|_(?!\w))")
 _LINE_NEEDS_ESCAPE = re.compile(r"^(\s{0,3})([#>]|[-+](?=\s)|={3,}|-{3,})", re.MULTILINE)
 _NUMBERED = re.compile(r"^(\s{0,3}\d{1,9})([.)])(?=\s)", re.MULTILINE)
@@ -69,6 +71,23 @@ def without_pictures(markdown: str) -> str:
     return _IMAGE.sub(lambda found: f"*{found.group(1)}*" if found.group(1).strip() else "", markdown)
 
 
+def cells(line: str) -> list[str]:
+    """Return the cells of a Markdown table's line without markup; a line break in one becomes a line feed."""
+    parts = _hide(line).strip().removeprefix("|").removesuffix("|").split("|")
+    return ["\n".join(_show(_inline(part)).strip() for part in _BREAK.split(cell)) for cell in parts]
+
+
+def is_table_rule(line: str) -> bool:
+    """Say whether a line is the one between the heading and the body of a Markdown table."""
+    return "|" in line and _RULED.match(line) is not None
+
+
+def heading_of(line: str) -> tuple[int, str] | None:
+    """Return the level, from 1, and the words of a line that is a heading, else ``None``."""
+    found = _ANY_HEADING.match(line)
+    return (len(found.group(1)), _plain_line(found.group(2)).strip()) if found else None
+
+
 def first_heading(markdown: str) -> str | None:
     """Return the first heading of level 1 or 2 near a document's start without markup, or ``None``."""
     # What stands in a code block is no heading.
@@ -76,26 +95,63 @@ def first_heading(markdown: str) -> str | None:
     return (_plain_line(found.group(1)).strip() or None) if found else None
 
 
-def to_plain(markdown: str) -> str:
-    """Take the markup out: headings, emphasis, links, fences and table borders."""
-    lines: list[str] = []
+class LineKind(enum.Enum):
+    """What a line of Markdown is: the border of a code block, a line in one, or anything else."""
+
+    FENCE = enum.auto()
+    CODE = enum.auto()
+    OTHER = enum.auto()
+
+
+def lines_of(markdown: str) -> Iterator[tuple[str, LineKind]]:
+    """Yield the lines of a Markdown text, each with its kind.
+
+    Source: CommonMark 0.31, section 4.5: the end of a code block is at least as long as its beginning.
+    """
     fenced_by = ""
     for line in markdown.split("\n"):
-        opening = _FENCE.match(line)
-        if opening and fenced_by in {"", opening.group(1)}:
-            fenced_by = "" if fenced_by else opening.group(1)
-        elif fenced_by:
-            lines.append(line)
-        elif not (_RULE_LINE.match(line) or (_RULED.match(line) and "|" in line)):
-            lines.append(_plain_line(line))
+        border = _FENCE.match(line)
+        if border and not fenced_by:
+            fenced_by = border.group(1)
+            yield line, LineKind.FENCE
+        elif border and border.group(1).startswith(fenced_by) and not line[border.end() :].strip():
+            fenced_by = ""
+            yield line, LineKind.FENCE
+        else:
+            yield line, LineKind.CODE if fenced_by else LineKind.OTHER
+
+
+def plain_line(line: str, kind: LineKind) -> str | None:
+    """Return a line without markup; ``None`` for one that is markup only."""
+    if kind is LineKind.CODE:
+        return line
+    if kind is LineKind.FENCE or _RULE_LINE.match(line) or is_table_rule(line):
+        return None
+    return _plain_line(line)
+
+
+def to_plain(markdown: str) -> str:
+    """Take the markup out: headings, emphasis, links, fences and table borders."""
+    plain = (plain_line(line, kind) for line, kind in lines_of(markdown))
+    lines = [line for line in plain if line is not None]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
 
 
 def _plain_line(line: str) -> str:
     if "\\" not in line:
         return _without_markup(line)
-    hidden = _ESCAPE.sub(lambda found: chr(_HIDING_PLANE + ord(found.group(1))), line)
-    return _HIDDEN.sub(lambda found: chr(ord(found.group()) - _HIDING_PLANE), _without_markup(hidden))
+    return _show(_without_markup(_hide(line)))
+
+
+def _hide(line: str) -> str:
+    """Put escaped characters where no markup is seen in them."""
+    if "\\" not in line:
+        return line
+    return _ESCAPE.sub(lambda found: chr(_HIDING_PLANE + ord(found.group(1))), line)
+
+
+def _show(line: str) -> str:
+    return _HIDDEN.sub(lambda found: chr(ord(found.group()) - _HIDING_PLANE), line)
 
 
 def _without_markup(line: str) -> str:

@@ -88,6 +88,55 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage of a document's text that can be found and shown by itself.
+
+    Attributes:
+        start: where it begins in ``Extraction.text``, in characters.
+        end: where it ends, exclusive.
+        page_first: the page on which it begins, from 1; ``None`` without pages.
+        page_last: the page on which it ends; ``None`` without pages.
+        headings: the headings above it, the outermost first.
+    """
+
+    start: int
+    end: int
+    page_first: int | None = None
+    page_last: int | None = None
+    headings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the chunk as a JSON object; ``from_json`` reads it back."""
+        return {
+            "start": self.start,
+            "end": self.end,
+            "page_first": self.page_first,
+            "page_last": self.page_last,
+            "headings": list[JSON](self.headings),
+        }
+
+    @classmethod
+    def from_json(cls, value: JSON) -> Chunk:
+        """Build a chunk from JSON that may come from an untrusted process.
+
+        Raises:
+            ValueError: when a member is missing, has the wrong type, or nothing is between its ends.
+        """
+        if not isinstance(value, dict):
+            raise ValueError("a chunk is not an object")  # noqa: TRY004 - one error for all bad shapes
+        start, end = _optional_count(value, "start"), _optional_count(value, "end")
+        if start is None or end is None or start >= end:
+            raise ValueError("a chunk has no extent")
+        return cls(
+            start,
+            end,
+            _optional_count(value, "page_first"),
+            _optional_count(value, "page_last"),
+            tuple(_texts(value, "headings")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Extraction:
     """The text of one document, its structure and what is known of it.
 
@@ -104,6 +153,7 @@ class Extraction:
         warnings: sentences about everything that was left out or is doubtful.
         pages: the text of each page read, empty when the format has no pages.
         tables: what the document shows as tables, in its order.
+        chunks: passages for retrieval: together they are the text, but for the white space between.
     """
 
     text: str
@@ -118,11 +168,16 @@ class Extraction:
     warnings: list[str] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the extraction as a JSON object; ``from_json`` reads it back."""
         plain = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {**plain, "tables": [table.to_json() for table in self.tables]}
+        return {
+            **plain,
+            "tables": [table.to_json() for table in self.tables],
+            "chunks": [chunk.to_json() for chunk in self.chunks],
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, JSON]) -> Extraction:
@@ -146,8 +201,9 @@ class Extraction:
             engine_version=_text(value, "engine_version"),
             warnings=_texts(value, "warnings"),
             pages=_texts(value, "pages"),
-            # Kept results of earlier versions have none.
+            # Kept results of earlier versions have neither.
             tables=[Table.from_json(table) for table in _list(value, "tables")],
+            chunks=[Chunk.from_json(chunk) for chunk in _list(value, "chunks")],
         )
 
 

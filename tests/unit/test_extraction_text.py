@@ -178,6 +178,6 @@ def test_every_fault_code_has_a_sentence_and_only_the_environment_is_retried():
 
 
 def test_the_engine_version_names_every_engine():
-    assert ENGINE_VERSION.startswith("1+liteparse-")
+    assert ENGINE_VERSION.startswith("2+liteparse-")
     assert "none" not in ENGINE_VERSION
     assert Limits().to_json()["max_pages"] == 5000

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import PurePath
-from urllib.parse import quote
 
-from flask import Response, jsonify, request, send_file, url_for
+from flask import jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, NotFound
 
@@ -17,6 +15,7 @@ from jobs.waiting import Waiting
 from webapp.access import owner_filter
 from webapp.api import blueprint
 from webapp.bodies import members
+from webapp.downloads import download
 from webapp.idempotency import current_turn, idempotent, respond
 from webapp.listing import ListArguments
 from webapp.orders import ORDER_FIELDS, parse_order
@@ -32,7 +31,7 @@ from webapp.presenters import (
     retry_after,
     waiting_of,
 )
-from webapp.results import extracted_text, whole_result
+from webapp.results import extraction_of, whole_result
 from webapp.security import FOREIGN_FILE_POLICY, accepts_files
 from webapp.services import services
 from webapp.uploads import Outcome, accept_uploads
@@ -92,14 +91,14 @@ def document(document_id: str) -> ResponseReturnValue:
 def document_text(document_id: str) -> ResponseReturnValue:
     """Hand out the extracted text."""
     found = _document(document_id)
-    return _download(found, extracted_text(found).text, "text/plain; charset=utf-8", ".txt")
+    return download(found, extraction_of(found).text, "text/plain; charset=utf-8", ".txt")
 
 
 @blueprint.get("/documents/<document_id>/markdown")
 def document_markdown(document_id: str) -> ResponseReturnValue:
     """Hand out the extracted text with its structure, as Markdown."""
     found = _document(document_id)
-    return _download(found, extracted_text(found).markdown, "text/markdown; charset=utf-8", ".md")
+    return download(found, extraction_of(found).markdown, "text/markdown; charset=utf-8", ".md")
 
 
 @blueprint.get("/documents/<document_id>/result")
@@ -107,7 +106,7 @@ def document_result(document_id: str) -> ResponseReturnValue:
     """Hand out extraction and analysis as one JSON object."""
     found = _document(document_id)
     body = json.dumps(whole_result(found), ensure_ascii=False, indent=2)
-    return _download(found, body, "application/json", ".json")
+    return download(found, body, "application/json", ".json")
 
 
 @blueprint.get("/documents/<document_id>/original")
@@ -167,22 +166,6 @@ def _job_answer(item: QueueItem, waiting: Waiting | None = None) -> Answer:
 
 def _document(document_id: str) -> Document:
     return services().queries.document(document_id, owner=owner_filter())
-
-
-def _download(document: Document, body: str, content_type: str, extension: str) -> Response:
-    response = Response(body, content_type=content_type)
-    # The text of a foreign file: no browser may take it for a page.
-    response.headers["Content-Security-Policy"] = FOREIGN_FILE_POLICY
-    if request.args.get("download"):
-        name = PurePath(document.filename).stem + extension
-        # RFC 6266: the plain name for old readers, the exact one percent-encoded beside it.
-        plain = "".join(char if char.isascii() and char not in '"\\' else "_" for char in name)
-        response.headers["Content-Disposition"] = (
-            f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-        )
-    response.add_etag()
-    response.make_conditional(request)
-    return response
 
 
 def _last_word(artifacts: Iterable[Artifact], key: str) -> JSON:

@@ -10,6 +10,7 @@ from jobs.extraction import media_types as mt
 from jobs.extraction.markdown import table
 from jobs.extraction.readers.plain_text import load
 from jobs.extraction.reading import Reading, Source
+from jobs.extraction.result import Table
 
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 50
@@ -33,6 +34,7 @@ def read(source: Source) -> Reading:
     return Reading(
         markdown=table(rows, width) if width else "",
         text="\n".join("\t".join(" ".join(cell.split()) for cell in row) for row in rows),
+        tables=[Table([row[:width] for row in rows])] if width else [],
         engine="csv",
         metadata={
             "encoding": encoding,
