@@ -28,8 +28,11 @@ OPEN_STATUSES = (Status.PENDING, Status.IN_PROGRESS)
 ENDED_STATUSES = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
-OPERATION_NAMES = ("process", "extract", "analyze")
+OPERATION_NAMES = ("process", "extract", "analyze", "images")
 """What can be asked to be done with a document; :mod:`jobs.operations` says how."""
+
+IMAGES_OPERATION = "images"
+"""Draws pages to be looked at; such an item never stands for its document while there is another."""
 
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
@@ -213,6 +216,30 @@ class Event:
     data: dict[str, JSON] = field(default_factory=dict)
 
 
+IMAGE_SIZES = ("thumbnail", "reading")
+
+
+@dataclass(frozen=True, slots=True)
+class PageImage:
+    """A picture of a page.
+
+    Attributes:
+        page: which, from 1.
+        size: one of :data:`IMAGE_SIZES`.
+        width: in pixels.
+        height: in pixels.
+        media_type: what a browser takes the bytes for.
+        data: the file.
+    """
+
+    page: int
+    size: str
+    width: int
+    height: int
+    media_type: str
+    data: bytes = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """What a stage produced, kept by content, options and engine version.
@@ -220,6 +247,7 @@ class Artifact:
     Attributes:
         body: the stage's whole result, JSON-serialisable.
         meta: the small part of it that lists and headings show.
+        images: pictures that it consists of; only where it was just made, never as read.
     """
 
     id: str
@@ -230,6 +258,7 @@ class Artifact:
     body: dict[str, JSON]
     meta: dict[str, JSON]
     created_at: datetime
+    images: tuple[PageImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Protocol
 from jobs import extraction
 from jobs.analysis import AnalysisInput, Analyzer, BuiltinAnalyzer, OpenAIAnalyzer
 from jobs.errors import UnsupportedOperation
-from jobs.model import JSON, Artifact, Document
+from jobs.model import IMAGES_OPERATION, JSON, Artifact, Document, PageImage
 from jobs.settings import Settings
 
 
@@ -41,10 +41,11 @@ class StageInput:
 
 @dataclass(frozen=True, slots=True)
 class StageOutput:
-    """What a stage produced: everything, and the small part that lists show."""
+    """What a stage produced: everything, the small part that lists show, and pictures."""
 
     body: dict[str, JSON]
     meta: dict[str, JSON]
+    images: tuple[PageImage, ...] = ()
 
 
 class Stage(Protocol):
@@ -85,16 +86,10 @@ class ExtractStage:
 
     def run(self, stage_input: StageInput) -> StageOutput:
         """Read the file."""
-        limits = extraction.Limits(
-            wall_seconds=self.settings.extract_timeout_seconds,
-            cpu_seconds=max(1, int(self.settings.extract_timeout_seconds)),
-            memory_bytes=self.settings.extract_memory_bytes,
-            cage_level=self.settings.cage_level,
-        )
         found = extraction.extract(
             stage_input.path,
             filename=stage_input.document.filename,
-            limits=limits,
+            limits=_limits(self.settings),
             on_progress=stage_input.report,
         )
         meta: dict[str, JSON] = {
@@ -149,6 +144,42 @@ class AnalyzeStage:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesStage:
+    """Pictures of the pages, drawn in a child process with limits."""
+
+    settings: Settings
+    name: str = IMAGES_OPERATION
+    engine: str = "drawing"
+
+    @property
+    def engine_version(self) -> str:
+        """The versions of the engines that draw."""
+        return extraction.DRAWING_VERSION
+
+    def run(self, stage_input: StageInput) -> StageOutput:
+        """Draw the first pages."""
+        drawing = extraction.draw(
+            stage_input.path,
+            media_type=stage_input.document.media_type,
+            limits=_limits(self.settings),
+            on_progress=stage_input.report,
+        )
+        body: dict[str, JSON] = {"page_count": drawing.page_count, "warnings": list[JSON](drawing.warnings)}
+        meta: dict[str, JSON] = {"page_count": drawing.page_count, "images": len(drawing.images)}
+        return StageOutput(body, meta, drawing.images)
+
+
+def _limits(settings: Settings) -> extraction.Limits:
+    """Return the bounds of a child that opens a document."""
+    return extraction.Limits(
+        wall_seconds=settings.extract_timeout_seconds,
+        cpu_seconds=max(1, int(settings.extract_timeout_seconds)),
+        memory_bytes=settings.extract_memory_bytes,
+        cage_level=settings.cage_level,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """A named pipeline.
 
@@ -167,6 +198,7 @@ OPERATIONS: dict[str, Operation] = {
     "process": Operation("process", ("extract", "analyze"), frozenset({"extract", "analyze"})),
     "extract": Operation("extract", ("extract",), frozenset({"extract"})),
     "analyze": Operation("analyze", ("extract", "analyze"), frozenset({"analyze"})),
+    IMAGES_OPERATION: Operation(IMAGES_OPERATION, (IMAGES_OPERATION,), frozenset({IMAGES_OPERATION})),
 }
 
 
@@ -215,7 +247,11 @@ def find_operation(name: str) -> Operation:
 
 def make_stages(settings: Settings) -> dict[str, Stage]:
     """Make every stage, with the engines that the settings choose."""
-    return {"extract": ExtractStage(settings), "analyze": AnalyzeStage(_make_analyzer(settings))}
+    return {
+        "extract": ExtractStage(settings),
+        "analyze": AnalyzeStage(_make_analyzer(settings)),
+        IMAGES_OPERATION: ImagesStage(settings),
+    }
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from jobs.model import (
     DocumentId,
     Event,
     ItemId,
+    PageImage,
     QueueItem,
     Role,
     Status,
@@ -141,6 +142,11 @@ def to_artifact(row: sa.Row[*tuple[Any, ...]]) -> Artifact:
         meta=row.meta,
         created_at=row.created_at,
     )
+
+
+def to_page_image(row: sa.Row[*tuple[Any, ...]]) -> PageImage:
+    """Make a picture of a row of the ``page_images`` table."""
+    return PageImage(row.page, row.size, row.width, row.height, row.media_type, row.data)
 
 
 def pack(body: dict[str, JSON]) -> bytes:

@@ -334,6 +334,7 @@ class Runner:
             body=output.body,
             meta=output.meta,
             created_at=document.created_at,
+            images=output.images,
         )
 
     def _snoozed(self, error: Throttled) -> Snoozed:

@@ -297,6 +297,21 @@ artifacts = sa.Table(
     sa.Index(None, "cache_key", "created_at"),
 )
 
+# Pictures of pages, each fetched by itself; they go with their artifact.
+page_images = sa.Table(
+    "page_images",
+    metadata,
+    sa.Column("artifact_id", Id, sa.ForeignKey("artifacts.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("page", sa.Integer(), primary_key=True),
+    sa.Column("size", sa.String(12), primary_key=True),
+    sa.Column("width", sa.Integer(), nullable=False),
+    sa.Column("height", sa.Integer(), nullable=False),
+    sa.Column("media_type", sa.String(40), nullable=False),
+    sa.Column("data", sa.LargeBinary(), nullable=False),
+    sa.CheckConstraint("page > 0", name="page"),
+    sa.CheckConstraint("size IN ('thumbnail', 'reading')", name="size"),
+)
+
 results = sa.Table(
     "results",
     metadata,

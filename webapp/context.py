@@ -28,6 +28,9 @@ def install(app: Flask) -> None:
         operation_word=lambda name: wording.OPERATION_WORDS.get(name, name),
         told=wording.told,
         kind=kind_of_file,
+        instant=wording.instant_words,
+        language_name=wording.language_name,
+        is_figure=wording.is_figure,
     )
 
 

@@ -30,6 +30,8 @@ DASHBOARD_POLICY = (
     "img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
+# The endpoints that say themselves how long their answers may be kept.
+_CACHED = frozenset({"static", "rq_dashboard.static", "api.page_image"})
 _UPLOAD = "docqueue_upload"
 
 csrf = CSRFProtect()
@@ -110,7 +112,7 @@ def set_headers(response: Response) -> Response:
     headers["X-Frame-Options"] = "DENY"
     if services().settings.secure_cookies:
         headers["Strict-Transport-Security"] = "max-age=31536000"
-    if request.endpoint not in {"static", "rq_dashboard.static"}:
+    if request.endpoint not in _CACHED or response.status_code not in {200, 304}:
         headers["Cache-Control"] = "no-store"
     return response
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,13 +20,24 @@ LABEL_WORDS: dict[str, str] = {
     Label.QUARANTINED: "Quarantined",
     Label.CANCELLED: "Cancelled",
 }
-STAGE_WORDS = {"extract": "Extracting", "analyze": "Analysing"}
-STAGE_NAMES = {"extract": "Extract", "analyze": "Analyse"}
+STAGE_WORDS = {"extract": "Extracting", "analyze": "Analysing", "images": "Drawing pages"}
+STAGE_NAMES = {"extract": "Extract", "analyze": "Analyse", "images": "Draw pages"}
 OPERATION_WORDS = {
     "process": "Extract and analyse",
     "extract": "Extract text only",
     "analyze": "Analyse again",
+    "images": "Draw pages",
 }
+_LANGUAGE_NAMES = {
+    "ar": "Arabic", "bg": "Bulgarian", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek",
+    "en": "English", "es": "Spanish", "et": "Estonian", "fa": "Persian", "fi": "Finnish", "fr": "French",
+    "he": "Hebrew", "hi": "Hindi", "hr": "Croatian", "hu": "Hungarian", "id": "Indonesian", "it": "Italian",
+    "ja": "Japanese", "ko": "Korean", "lt": "Lithuanian", "lv": "Latvian", "nl": "Dutch", "no": "Norwegian",
+    "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian",
+    "sr": "Serbian", "sv": "Swedish", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu",
+    "vi": "Vietnamese", "zh": "Chinese",
+}  # fmt: skip
+_FIGURE = re.compile(r"[-+(]?[$€£¥]?\s?[-+]?\d[\d.,'\s]*\)?\s?[%$€£¥]?")
 REDIS_AWAY = "Redis unreachable: new jobs are accepted and start when it is back."
 
 
@@ -64,6 +76,27 @@ def relative(at: datetime, now: datetime | None = None) -> str:
 def absolute(at: datetime) -> str:
     """Return an instant to the second, in UTC."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def instant_words(stated: str) -> str:
+    """Return an instant that a document states, in ISO 8601, as people read it; others as they are."""
+    try:
+        at = datetime.fromisoformat(stated)
+    except ValueError:
+        return stated
+    if len(stated) <= len("2026-01-01"):
+        return f"{at:%Y-%m-%d}"
+    return f"{at:%Y-%m-%d %H:%M}" + (f" {at:%Z}" if at.tzinfo else "")
+
+
+def language_name(code: str) -> str:
+    """Return what people call a language of an ISO 639-1 code; the code in capitals for rarer ones."""
+    return _LANGUAGE_NAMES.get(code, code.upper())
+
+
+def is_figure(cell: str) -> bool:
+    """Say whether a table's cell is a number, to be set to the right."""
+    return _FIGURE.fullmatch(cell.strip()) is not None
 
 
 def waiting_reason(waiting: Waiting) -> str | None:

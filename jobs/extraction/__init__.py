@@ -28,23 +28,28 @@ from __future__ import annotations
 from jobs.extraction.attempts import extract
 from jobs.extraction.confine import CageLevel
 from jobs.extraction.options import Ocr, ReadOptions
+from jobs.extraction.page_images import Drawing, draw, has_images
 from jobs.extraction.result import Chunk, Extraction, Limits, Table
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.strength import cage_level
-from jobs.extraction.versions import ENGINE_VERSION
+from jobs.extraction.versions import DRAWING_VERSION, ENGINE_VERSION
 from jobs.extraction.warm import prepare
 
 __all__ = [
+    "DRAWING_VERSION",
     "ENGINE_VERSION",
     "CageLevel",
     "Chunk",
+    "Drawing",
     "Extraction",
     "Limits",
     "Ocr",
     "ReadOptions",
     "Table",
     "cage_level",
+    "draw",
     "extract",
+    "has_images",
     "prepare",
     "sniff",
 ]

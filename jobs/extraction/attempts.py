@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ _HEAD_BYTES = 8192
 # While another reader is left, one reader may use this share of the time that remains.
 _FIRST_SHARE = 0.7
 _DEFAULT_OPTIONS = ReadOptions()
-_NOTE = re.compile(r"[A-Za-z0-9_.:/ -]{1,200}")
 
 
 def extract(
@@ -164,7 +162,7 @@ def _read(errand: _Errand, reader: str, seconds: float) -> Extraction:
         program=errand.program,
     )
     if "fault" in answer:
-        raise _fault_of(answer)
+        raise cage.fault_of(answer)
     body = answer.get("extraction")
     try:
         extraction = Extraction.from_json(
@@ -179,17 +177,6 @@ def _read(errand: _Errand, reader: str, seconds: float) -> Extraction:
     extraction.metadata["extraction_seconds"] = round(usage.seconds, 3)
     extraction.metadata["peak_memory_bytes"] = usage.peak_bytes
     return extraction
-
-
-def _fault_of(answer: dict[str, JSON]) -> Fault:
-    """Read the child's fault; a code that is not on the list counts as a crash."""
-    note = answer.get("note")
-    is_clean = isinstance(note, str) and _NOTE.fullmatch(note)
-    try:
-        code = FaultCode(str(answer["fault"]))
-    except ValueError:
-        return Fault(FaultCode.READER_CRASHED, detail="no valid result")
-    return Fault(code, note=str(note) if is_clean else "")
 
 
 def _with_warning(extraction: Extraction, fault: Fault) -> Extraction:

@@ -13,6 +13,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -41,6 +42,7 @@ _SHORT_TICK_SECONDS = 0.005
 _HEARTBEAT_SECONDS = 1.0
 _PIPE_BYTES = 65_536
 _MEMORY_SUSPECT_SHARE = 0.7
+_NOTE = re.compile(r"[A-Za-z0-9_.:/ -]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,17 @@ def _read_result(scratch: Path, ending: _Ending, limits: Limits) -> dict[str, JS
     if not isinstance(value, dict):
         raise Fault(FaultCode.READER_CRASHED, detail="no valid result")
     return value
+
+
+def fault_of(answer: dict[str, JSON]) -> Fault:
+    """Read the child's fault; a code that is not on the list counts as a crash."""
+    note = answer.get("note")
+    is_clean = isinstance(note, str) and _NOTE.fullmatch(note)
+    try:
+        code = FaultCode(str(answer["fault"]))
+    except ValueError:
+        return Fault(FaultCode.READER_CRASHED, detail="no valid result")
+    return Fault(code, note=str(note) if is_clean else "")
 
 
 def _refuse(constant: str) -> None:

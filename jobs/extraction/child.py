@@ -1,4 +1,4 @@
-"""The program in the cage: one document, one reader, one result file, and out.
+"""The program in the cage: one document, read by one reader or drawn, one result file, and out.
 
 It is started by ``cage`` as a program, or forked by ``zygote``, and talks back in two ways only:
 progress lines on a pipe and one JSON file in its scratch folder.
@@ -63,8 +63,6 @@ def read_one(scratch: Path, pipe: int, parent_pid: int) -> NoReturn:
 def _answer(request: dict[str, object], limits: Limits, pipe: int) -> dict[str, object]:
     """Run the reader; every way it can fail becomes a fault code."""
     try:
-        module = importlib.import_module(f"jobs.extraction.readers.{request['reader']}")
-        reader = cast("Reader", module.read)
         source = Source(
             path=Path(str(request["path"])),
             filename=str(request["filename"]),
@@ -74,6 +72,11 @@ def _answer(request: dict[str, object], limits: Limits, pipe: int) -> dict[str, 
             report=lambda share: _report(pipe, share),
             options=ReadOptions.from_json(cast("dict[str, JSON]", request["options"])),
         )
+        if "first_page" in request:
+            drawing = importlib.import_module("jobs.extraction.drawing")
+            return {"drawing": drawing.draw(source, int(str(request["first_page"])))}
+        module = importlib.import_module(f"jobs.extraction.readers.{request['reader']}")
+        reader = cast("Reader", module.read)
         extraction = complete(reader(source), source)
     # Panics of engines written in Rust derive from BaseException.
     except BaseException as error:  # noqa: BLE001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -44,8 +44,8 @@ class _Block:
     title: str = ""
 
 
-def chunks_of(text: str, markdown: str, pages: Sequence[str]) -> list[Chunk]:
-    """Divide a text into chunks of about 1,000 characters, 1,200 at most.
+def chunks_of(text: str, markdown: str, pages: Sequence[str]) -> tuple[list[Chunk], list[int]]:
+    """Divide a text into chunks of about 1,000 characters, 1,200 at most, and find its pages in the Markdown.
 
     A chunk ends with a paragraph where it can, else with a line of a table or of code, a sentence or
     a word. A heading begins a chunk or stands within it, and is never its end while text follows.
@@ -54,11 +54,33 @@ def chunks_of(text: str, markdown: str, pages: Sequence[str]) -> list[Chunk]:
         text: the plain text; whatever of it is not white space is in exactly one chunk.
         markdown: the same with its structure.
         pages: the text of each page; empty without pages.
+
+    Returns:
+        The chunks; and for each page the offset in the Markdown where it begins, none when that cannot
+        be told.
     """
-    packer = _Packer(text, _page_starts(text, pages))
-    for block in _blocks(text, markdown):
+    starts = _page_starts(text, pages)
+    packer = _Packer(text, starts)
+    places: list[tuple[int, int]] = []
+    for block in _blocks(text, markdown, places):
         packer.add(block)
-    return packer.finish()
+    return packer.finish(), _markdown_pages(starts, places, len(pages), len(markdown))
+
+
+def _markdown_pages(
+    starts: list[tuple[int, int]], places: list[tuple[int, int]], page_count: int, end: int
+) -> list[int]:
+    """Find where pages begin in the Markdown; one without text begins where the next does."""
+    if not starts:
+        return []
+    found = [end] * page_count
+    positions = [position for position, _ in places]
+    for position, number in starts:
+        place = bisect_left(positions, position)
+        found[number - 1] = places[place][1] if place < len(places) else end
+    for index in range(page_count - 2, -1, -1):
+        found[index] = min(found[index], found[index + 1])
+    return found
 
 
 def _page_starts(text: str, pages: Sequence[str]) -> list[tuple[int, int]]:
@@ -80,10 +102,13 @@ def _page_starts(text: str, pages: Sequence[str]) -> list[tuple[int, int]]:
     return found
 
 
-def _blocks(text: str, markdown: str) -> Iterator[_Block]:
-    """Yield the text in blocks, in order; what the Markdown does not show comes as paragraphs."""
+def _blocks(text: str, markdown: str, places: list[tuple[int, int]]) -> Iterator[_Block]:
+    """Yield the text in blocks, in order; what the Markdown does not show comes as paragraphs.
+
+    For each line that was found, its offsets in the text and in the Markdown are put into ``places``.
+    """
     position = 0
-    for block in _shown(text, markdown):
+    for block in _shown(text, markdown, places):
         yield from _paragraphs(text, position, block.start)
         yield block
         position = block.end
@@ -95,10 +120,12 @@ def _paragraphs(text: str, start: int, end: int) -> Iterator[_Block]:
         yield _Block(found.start(), found.start() + len(found.group().rstrip()), "text")
 
 
-def _shown(text: str, markdown: str) -> Iterator[_Block]:
+def _shown(text: str, markdown: str, places: list[tuple[int, int]]) -> Iterator[_Block]:
     """Find the blocks of the Markdown in the text, line by line."""
     position, opened, opened_kind = 0, -1, ""
+    following = 0
     for line, kind in lines_of(markdown):
+        at, following = following, following + len(line) + 1
         if kind is LineKind.OTHER and is_table_rule(line):
             continue
         plain = plain_line(line, kind)
@@ -112,6 +139,7 @@ def _shown(text: str, markdown: str) -> Iterator[_Block]:
         if begin < 0:
             continue
         position = begin + len(words)
+        places.append((begin, at))
         if heading:
             yield _Block(begin, position, "heading", heading[0], words[:_HEADING_CHARS])
         elif opened < 0:

@@ -35,6 +35,7 @@ def complete(reading: Reading, source: Source) -> Extraction:
     title = (reading.title or "").strip() or first_heading(markdown)
     tables = _tables(reading, markdown, source, warnings)
     pages = _first_pages(reading.pages, limit)
+    chunks, markdown_pages = chunks_of(text, markdown, pages)
     return Extraction(
         text=text,
         markdown=markdown,
@@ -48,7 +49,8 @@ def complete(reading: Reading, source: Source) -> Extraction:
         warnings=list(dict.fromkeys(warnings)),
         pages=pages,
         tables=tables,
-        chunks=chunks_of(text, markdown, pages),
+        chunks=chunks,
+        markdown_pages=markdown_pages,
     )
 
 

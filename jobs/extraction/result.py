@@ -81,7 +81,7 @@ class Table:
         if not isinstance(value, dict) or not isinstance(rows, list):
             raise ValueError("a table is not an object with rows")  # noqa: TRY004 - one error for all
         return cls(
-            rows=[_texts({"row": row}, "row") for row in rows],
+            rows=[texts_of({"row": row}, "row") for row in rows],
             page=_optional_count(value, "page"),
             title=_optional_text(value, "title"),
         )
@@ -124,15 +124,15 @@ class Chunk:
         """
         if not isinstance(value, dict):
             raise ValueError("a chunk is not an object")  # noqa: TRY004 - one error for all bad shapes
-        start, end = _optional_count(value, "start"), _optional_count(value, "end")
-        if start is None or end is None or start >= end:
+        start, end = count_of(value, "start"), count_of(value, "end")
+        if start >= end:
             raise ValueError("a chunk has no extent")
         return cls(
             start,
             end,
             _optional_count(value, "page_first"),
             _optional_count(value, "page_last"),
-            tuple(_texts(value, "headings")),
+            tuple(texts_of(value, "headings")),
         )
 
 
@@ -153,6 +153,7 @@ class Extraction:
         warnings: sentences about everything that was left out or is doubtful.
         pages: the text of each page read, empty when the format has no pages.
         tables: what the document shows as tables, in its order.
+        markdown_pages: where each page begins in the Markdown, in characters; empty when that cannot be told.
         chunks: passages for retrieval: together they are the text, but for the white space between.
     """
 
@@ -169,6 +170,7 @@ class Extraction:
     pages: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
+    markdown_pages: list[int] = field(default_factory=list)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the extraction as a JSON object; ``from_json`` reads it back."""
@@ -190,20 +192,21 @@ class Extraction:
             ValueError: when a member is missing or has the wrong type.
         """
         return cls(
-            text=_text(value, "text"),
-            markdown=_text(value, "markdown"),
+            text=text_of(value, "text"),
+            markdown=text_of(value, "markdown"),
             title=_optional_text(value, "title"),
             page_count=_optional_count(value, "page_count"),
             language=_optional_text(value, "language"),
             metadata=_object(value, "metadata"),
-            media_type=_text(value, "media_type"),
-            engine=_text(value, "engine"),
-            engine_version=_text(value, "engine_version"),
-            warnings=_texts(value, "warnings"),
-            pages=_texts(value, "pages"),
-            # Kept results of earlier versions have neither.
+            media_type=text_of(value, "media_type"),
+            engine=text_of(value, "engine"),
+            engine_version=text_of(value, "engine_version"),
+            warnings=texts_of(value, "warnings"),
+            pages=texts_of(value, "pages"),
+            # Kept results of earlier versions have none of these.
             tables=[Table.from_json(table) for table in _list(value, "tables")],
             chunks=[Chunk.from_json(chunk) for chunk in _list(value, "chunks")],
+            markdown_pages=[count_of({"start": start}, "start") for start in _list(value, "markdown_pages")],
         )
 
 
@@ -214,7 +217,12 @@ def _list(value: Mapping[str, JSON], key: str) -> list[JSON]:
     return found
 
 
-def _text(value: Mapping[str, JSON], key: str) -> str:
+def text_of(value: Mapping[str, JSON], key: str) -> str:
+    """Return a member that is a string.
+
+    Raises:
+        ValueError: it is missing or something else.
+    """
     found = value.get(key)
     if not isinstance(found, str):
         raise ValueError(f"{key} is not a string")  # noqa: TRY004 - one error for all bad shapes
@@ -227,7 +235,7 @@ def _storable(text: str) -> str:
 
 
 def _optional_text(value: Mapping[str, JSON], key: str) -> str | None:
-    return None if value.get(key) is None else _text(value, key)
+    return None if value.get(key) is None else text_of(value, key)
 
 
 def _optional_count(value: Mapping[str, JSON], key: str) -> int | None:
@@ -236,6 +244,18 @@ def _optional_count(value: Mapping[str, JSON], key: str) -> int | None:
         return None
     if isinstance(found, bool) or not isinstance(found, int) or found < 0:
         raise ValueError(f"{key} is not a count")
+    return found
+
+
+def count_of(value: Mapping[str, JSON], key: str) -> int:
+    """Return a member that is a whole number, 0 or more.
+
+    Raises:
+        ValueError: it is missing or something else.
+    """
+    found = _optional_count(value, key)
+    if found is None:
+        raise ValueError(f"{key} is missing")
     return found
 
 
@@ -257,7 +277,12 @@ def _flat(value: JSON, key: str) -> JSON:
     return value
 
 
-def _texts(value: Mapping[str, JSON], key: str) -> list[str]:
+def texts_of(value: Mapping[str, JSON], key: str) -> list[str]:
+    """Return a member that is a list of strings.
+
+    Raises:
+        ValueError: it is missing or something else.
+    """
     found = value.get(key)
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise ValueError(f"{key} is not a list of strings")

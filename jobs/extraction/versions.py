@@ -29,4 +29,9 @@ def _named(package: str) -> str:
         return f"{package}-none"
 
 
+# The same for the pictures of pages.
+_DRAWING_REVISION = 1
+_DRAWING_PACKAGES = ("pypdfium2", "pillow", "pillow-heif")
+
 ENGINE_VERSION = "+".join([str(OWN_REVISION), *map(_named, _PACKAGES)])
+DRAWING_VERSION = "+".join([str(_DRAWING_REVISION), *map(_named, _DRAWING_PACKAGES)])

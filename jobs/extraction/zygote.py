@@ -35,6 +35,7 @@ from jobs.extraction.warm import ARE_YOU_THERE, MESSAGE_BYTES
 # picture formats in Pillow's own order.
 _PICTURE_FORMATS = ("Bmp", "Gif", "Jpeg", "Ppm", "Png", "Tiff", "WebP")
 _IMPORTED_LATE = (
+    "jobs.extraction.drawing",
     "charset_normalizer",
     "fasttext",
     "liteparse.parser",

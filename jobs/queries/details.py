@@ -11,11 +11,11 @@ from jobs.claims import is_running, looked_up
 from jobs.database import reading
 from jobs.errors import DocumentNotFound, ItemNotFound
 from jobs.ids import parse_id
-from jobs.model import Artifact, Attempt, Document, Event, QueueItem, UserId
+from jobs.model import IMAGES_OPERATION, Artifact, Attempt, Document, Event, PageImage, QueueItem, UserId
 from jobs.paging import newest_first
 from jobs.queries.base import Reads, owned
-from jobs.rows import ITEM_COLUMNS, to_artifact, to_attempt, to_document, to_event, to_item
-from jobs.tables import artifacts, attempts, documents, events, queue_items, results, workers
+from jobs.rows import ITEM_COLUMNS, to_artifact, to_attempt, to_document, to_event, to_item, to_page_image
+from jobs.tables import artifacts, attempts, documents, events, page_images, queue_items, results, workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,17 @@ class Details(Reads):
             return [to_item(row) for row in connection.execute(statement)]
 
     def newest_item(self, document_id: str) -> QueueItem | None:
-        """Return a document's newest item, or ``None`` when it has none (any more)."""
+        """Return the item that stands for a document, or ``None`` when it has none (any more).
+
+        It is the newest, except that one that only draws pages comes after all others.
+        """
         statement = (
             sa.select(*ITEM_COLUMNS)
             .where(queue_items.c.document_id == document_id)
-            .order_by(*newest_first(queue_items).by())
+            .order_by(
+                queue_items.c.operation == IMAGES_OPERATION,
+                *newest_first(queue_items).by(),
+            )
             .limit(1)
         )
         with reading(self._engine) as connection:
@@ -189,6 +195,59 @@ class Details(Reads):
         with reading(self._engine) as connection:
             row = connection.execute(statement).one_or_none()
         return None if row is None else to_artifact(row)
+
+    # Pictures of pages.
+
+    def page_image(self, document_id: str, page: int, size: str) -> PageImage | None:
+        """Return a picture of a document's page, the newest where there are several.
+
+        Args:
+            document_id: the document.
+            page: from 1.
+            size: one of :data:`jobs.model.IMAGE_SIZES`.
+        """
+        statement = (
+            sa.select(page_images)
+            .join(results, results.c.artifact_id == page_images.c.artifact_id)
+            .where(
+                results.c.document_id == document_id,
+                results.c.stage == IMAGES_OPERATION,
+                page_images.c.page == page,
+                page_images.c.size == size,
+            )
+            .order_by(results.c.created_at.desc(), results.c.item_id.desc())
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else to_page_image(row)
+
+    def drawn_pages(self, document_id: str) -> dict[int, tuple[int, int]]:
+        """Return the pages of a document that can be looked at, with width and height for reading."""
+        statement = (
+            sa.select(page_images.c.page, page_images.c.width, page_images.c.height)
+            .join(results, results.c.artifact_id == page_images.c.artifact_id)
+            .where(
+                results.c.document_id == document_id,
+                results.c.stage == IMAGES_OPERATION,
+                page_images.c.size == "reading",
+            )
+            .order_by(page_images.c.page)
+        )
+        with reading(self._engine) as connection:
+            return {row.page: (row.width, row.height) for row in connection.execute(statement)}
+
+    def last_item(self, document_id: str, operation: str) -> QueueItem | None:
+        """Return the newest item of a document for an operation, ``None`` when there is none."""
+        statement = (
+            sa.select(*ITEM_COLUMNS)
+            .where(queue_items.c.document_id == document_id, queue_items.c.operation == operation)
+            .order_by(*newest_first(queue_items).by())
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else to_item(row)
 
     # Workers.
 

@@ -28,6 +28,7 @@ from jobs.states import decide
 from jobs.tables import (
     artifacts,
     attempts,
+    page_images,
     queue_items,
     results,
     usage,
@@ -156,6 +157,7 @@ class Attempts(Claiming):
                     for artifact in made
                 ],
             )
+            self._insert_images(connection, made)
         for one in ended:
             if not one.reused:
                 self._note_usage(connection, item, lease, one.artifact)
@@ -170,6 +172,23 @@ class Attempts(Claiming):
             data: dict[str, JSON] = {"stage": one.stage, "progress": 1.0, "reused": one.reused}
             self._append(connection, item, "stage_completed", data, lease_id=lease.lease_id)
         return item.cancel_requested_at is not None
+
+    def _insert_images(self, connection: sa.Connection, made: Sequence[Artifact]) -> None:
+        rows = [
+            {
+                "artifact_id": artifact.id,
+                "page": image.page,
+                "size": image.size,
+                "width": image.width,
+                "height": image.height,
+                "media_type": image.media_type,
+                "data": image.data,
+            }
+            for artifact in made
+            for image in artifact.images
+        ]
+        if rows:
+            connection.execute(sa.insert(page_images), rows)
 
     def _is_pruned(self, connection: sa.Connection, artifact: Artifact) -> bool:
         """Tell whether a kept artifact was deleted since it was read; if not, it stays until the commit."""

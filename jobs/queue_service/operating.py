@@ -16,6 +16,7 @@ from jobs.errors import (
 from jobs.model import (
     ENDED_STATUSES,
     HIGHEST_PRIORITY,
+    IMAGES_OPERATION,
     JSON,
     LOWEST_PRIORITY,
     QueueItem,
@@ -294,20 +295,23 @@ class Operating(QueueBase):
 
     def _show_newest(self, connection: sa.Connection, document_ids: set[str]) -> None:
         """Let each document be represented by its newest item again."""
-        newer = queue_items.alias()
+        other = queue_items.alias()
+        draws, other_draws = (
+            queue_items.c.operation == IMAGES_OPERATION,
+            other.c.operation == IMAGES_OPERATION,
+        )
+        newer = sa.or_(
+            other.c.created_at > queue_items.c.created_at,
+            sa.and_(other.c.created_at == queue_items.c.created_at, other.c.id > queue_items.c.id),
+        )
         connection.execute(
             sa.update(queue_items)
             .where(
                 queue_items.c.document_id.in_(document_ids),
                 queue_items.c.superseded,
                 ~sa.exists().where(
-                    newer.c.document_id == queue_items.c.document_id,
-                    sa.or_(
-                        newer.c.created_at > queue_items.c.created_at,
-                        sa.and_(
-                            newer.c.created_at == queue_items.c.created_at, newer.c.id > queue_items.c.id
-                        ),
-                    ),
+                    other.c.document_id == queue_items.c.document_id,
+                    sa.or_(sa.and_(draws, ~other_draws), sa.and_(draws == other_draws, newer)),
                 ),
             )
             .values(superseded=False)

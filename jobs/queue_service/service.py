@@ -14,6 +14,7 @@ from jobs.errors import (
 )
 from jobs.ids import new_id, parse_id
 from jobs.model import (
+    IMAGES_OPERATION,
     Completed,
     Failed,
     Lease,
@@ -55,7 +56,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
 
         Args:
             document_id: an existing document.
-            operation: ``"process"``, ``"extract"`` or ``"analyze"``.
+            operation: ``"process"``, ``"extract"``, ``"analyze"`` or ``"images"``.
             priority: higher goes first; 0 is usual, -100 to 100.
             fresh: compute the operation's stages anew even where their results are kept.
             delay_seconds: not due before this many seconds, at least 0.
@@ -168,11 +169,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
         owner = connection.execute(document).one_or_none()
         if owner is None:
             raise DocumentNotFound("There is no such document.")
-        connection.execute(
-            sa.update(queue_items)
-            .where(queue_items.c.document_id == document_id, ~queue_items.c.superseded)
-            .values(superseded=True)
-        )
+        superseded = self._supersede(connection, document_id, operation)
         now = self._clock.now
         item = to_item(
             connection.execute(
@@ -198,9 +195,20 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
                     crashes=0,
                     max_failures=self._policies[operation].max_failures,
                     progress=0.0,
+                    superseded=superseded,
                 )
                 .returning(*ITEM_COLUMNS)
             ).one()
         )
         self._append(connection, item, "accepted", {"operation": operation})
         return item
+
+    def _supersede(self, connection: sa.Connection, document_id: str, operation: str) -> bool:
+        """Let the item that is to come stand for its document, or tell that another goes on doing so."""
+        shown = sa.and_(queue_items.c.document_id == document_id, ~queue_items.c.superseded)
+        if operation == IMAGES_OPERATION:
+            others = sa.select(queue_items.c.id).where(shown, queue_items.c.operation != IMAGES_OPERATION)
+            if connection.execute(others.limit(1)).scalar() is not None:
+                return True
+        connection.execute(sa.update(queue_items).where(shown).values(superseded=True))
+        return False

@@ -16,7 +16,7 @@ from jobs.blobs import BlobStore
 from jobs.bytes_lock import hold_bytes, try_to_hold_bytes
 from jobs.database import Clock
 from jobs.delivery import Delivery, web_connection
-from jobs.errors import DocumentNotFound, IllegalTransition
+from jobs.errors import DocumentNotFound, IllegalTransition, Transient
 from jobs.ids import new_id
 from jobs.intake import Intake
 from jobs.model import Artifact, Completed, Failed, Status
@@ -378,6 +378,17 @@ def test_an_artifact_that_was_pruned_before_its_reuse_is_stored_again(
     found = Queries(engine).result_of(lease.item.id, "extract")
     assert (found.id, found.cache_key, found.body) == (kept.id, kept.cache_key, kept.body)
     assert service.settle(lease, Completed()).status is Status.COMPLETED
+
+
+def test_kept_pictures_that_were_pruned_before_their_reuse_are_drawn_again(
+    engine, settings, service, pruned, just_before_the_next_write
+):
+    kept = replace(unnamed_artifact(engine), stage="images")
+    lease = service.claim(service.enqueue(add_document(engine, settings), "images").id, "w")
+    just_before_the_next_write(pruned)
+    with pytest.raises(Transient):
+        service.checkpoint(lease, "images", kept, reused=True)
+    assert Queries(engine).result_of(lease.item.id, "images") is None
 
 
 @only_postgresql

@@ -59,7 +59,7 @@ def test_nothing_of_a_foreign_file_becomes_markup(program, member, service):
     markdown = f"# Title\n\n{EVIL}\n\n[x](javascript:alert(3)) ![t](https://evil.example/p.png) <b>b</b>\n"
     extracted(service, document["job_id"], text=EVIL, markdown=markdown)
     paths = ["/", "/documents", f"/jobs/{document['job_id']}"]
-    tabs = ("overview", "markdown", "text", "metadata", "jobs")
+    tabs = ("overview", "markdown", "text", "tables", "chunks", "metadata", "jobs")
     paths += [f"/documents/{document['id']}?tab={tab}" for tab in tabs]
     for path in paths:
         page = member.get(path).text
@@ -72,11 +72,11 @@ def test_nothing_of_a_foreign_file_becomes_markup(program, member, service):
 def test_a_document_page_offers_what_is_there_and_nothing_else(program, member, service):
     document = uploaded(program)
     path = f"/documents/{document['id']}"
-    assert "/markdown?download=1" not in member.get(path).text
+    assert "/markdown?download=1" not in member.get(f"{path}?tab=markdown").text
     assert "No text yet" in member.get(f"{path}?tab=text").text
     lease = extracted(service, document["job_id"], markdown="# Hello\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
     service.settle(lease, Completed())
-    assert "/markdown?download=1" in member.get(path).text
+    assert "/markdown?download=1" in member.get(f"{path}?tab=markdown").text
     rendered = member.get(f"{path}?tab=markdown").text
     assert "<h3>Hello</h3>" in rendered
     assert "<td>1</td>" in rendered

@@ -20,7 +20,7 @@ PIECES = st.lists(
 
 def divided(markdown, text=None, pages=()):
     text = to_plain(markdown) if text is None else text
-    chunks = chunks_of(text, markdown, pages)
+    chunks, _ = chunks_of(text, markdown, pages)
     end = 0
     for chunk in chunks:
         assert end <= chunk.start < chunk.end <= chunk.start + LONGEST_CHARS
@@ -97,6 +97,15 @@ def test_pages_are_those_of_the_text():
         passage = text[chunk.start : chunk.end]
         assert chunk.page_first == (1 if "First" in passage else 3 if "Third" in passage else 4)
         assert chunk.page_last == (4 if "Fourth" in passage else 3 if "Third" in passage else 1)
+
+
+def test_pages_are_found_in_the_markdown():
+    pages = ["Title\n\nFirst words", "", "a\tb\n1\t2", "Last"]
+    markdown = "# Title\n\nFirst *words*\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nLast\n"
+    _, starts = chunks_of("\n\n".join(page for page in pages if page), markdown, pages)
+    table, last = markdown.index("| a"), markdown.index("Last")
+    assert starts == [0, table, table, last]
+    assert chunks_of("other text", markdown, pages)[1] == []
 
 
 def test_without_pages_there_are_no_page_numbers():

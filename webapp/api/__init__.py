@@ -9,6 +9,6 @@ from flask import Blueprint
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
-from webapp.api import bulk, deletion, documents, events, jobs, parts, queues, why  # noqa: E402  # they need the blueprint
+from webapp.api import bulk, deletion, documents, events, images, jobs, parts, queues, why  # noqa: E402  # they need the blueprint
 
-__all__ = ["blueprint", "bulk", "deletion", "documents", "events", "jobs", "parts", "queues", "why"]
+__all__ = ["blueprint", "bulk", "deletion", "documents", "events", "images", "jobs", "parts", "queues", "why"]

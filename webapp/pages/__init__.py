@@ -9,6 +9,6 @@ from flask import Blueprint
 
 blueprint = Blueprint("pages", __name__)
 
-from webapp.pages import account, deletion, documents, job, sign_in  # noqa: E402  # they need the blueprint
+from webapp.pages import account, deletion, document, documents, job, sign_in  # noqa: E402  # they need the blueprint
 
-__all__ = ["account", "blueprint", "deletion", "documents", "job", "sign_in"]
+__all__ = ["account", "blueprint", "deletion", "document", "documents", "job", "sign_in"]

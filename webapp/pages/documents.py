@@ -1,4 +1,4 @@
-"""Uploading documents, listing them, reading what was found in one."""
+"""Uploading documents, listing them, having one worked again."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from jobs.errors import AlreadyQueued, ItemNotFound
-from jobs.model import OPEN_STATUSES, OPERATION_NAMES, Label
+from jobs.model import OPEN_STATUSES, Label
 from jobs.queries import DocumentRow
 from jobs.uploads import Accepted
-from webapp import markdown
 from webapp.access import owner_filter
 from webapp.listing import ListArguments
 from webapp.pages import blueprint
-from webapp.presenters import reasons_of, segment_counts, waiting_of
+from webapp.presenters import reasons_of, segment_counts
 from webapp.security import accepts_files
 from webapp.services import services
 from webapp.uploads import accept_uploads, duplicate_words
-from webapp.wording import waiting_reason
 
 RECENT_ROWS = 10
-LONGEST_SHOWN_TEXT = 400_000
-TABS = ("overview", "markdown", "text", "metadata", "jobs")
 
 
 @blueprint.get("/")
@@ -96,33 +92,6 @@ def documents() -> ResponseReturnValue:
         chosen=label or "",
         text=arguments.text or "",
         first_page=arguments.cursor is None,
-    )
-
-
-@blueprint.get("/documents/<document_id>")
-def document(document_id: str) -> ResponseReturnValue:
-    """Show a document: what was found in it, and the jobs that looked."""
-    found = services().queries.document(document_id, owner=owner_filter())
-    tab = request.args.get("tab", "overview")
-    results = services().queries.results(found.id)
-    items = services().queries.items_of(found.id)
-    waiting = waiting_of(items[0]) if items else None
-    extract = results["extract"].body if "extract" in results else {}
-    text, source = str(extract.get("text") or ""), str(extract.get("markdown") or "")
-    return render_template(
-        "document.html",
-        document=found,
-        tab=tab if tab in TABS else "overview",
-        item=items[0] if items else None,
-        items=items,
-        reason=waiting_reason(waiting) if waiting is not None else None,
-        extract=extract,
-        analysis=results["analyze"].body if "analyze" in results else {},
-        text=text[:LONGEST_SHOWN_TEXT],
-        text_cut=len(text) > LONGEST_SHOWN_TEXT,
-        rendered=markdown.render(source) if tab == "markdown" else None,
-        markdown_cut=len(source) > markdown.LONGEST_RENDERED,
-        operations=OPERATION_NAMES,
     )
 
 

@@ -3,7 +3,7 @@ import { LiveFeed } from "./live.js";
 import { fetchPage, region, replace, throttled } from "./regions.js";
 
 const job = document.getElementById("job");
-const STAGES = { extract: "Extracting", analyze: "Analysing" };
+const STAGES = { extract: "Extracting", analyze: "Analysing", images: "Drawing pages" };
 
 const refresh = throttled(async () => {
   const fresh = await fetchPage();

@@ -2,7 +2,7 @@
 import { LiveFeed } from "./live.js";
 import { fetchPage, region, replace, throttled } from "./regions.js";
 
-const STAGES = { extract: "Extracting", analyze: "Analysing" };
+const STAGES = { extract: "Extracting", analyze: "Analysing", images: "Drawing pages" };
 const list = document.querySelector("[data-list]");
 const mode = list?.dataset.list;
 
@@ -19,7 +19,7 @@ function announce(count) {
 
 const refresh = throttled(async () => {
   const fresh = await fetchPage();
-  for (const name of ["segments", "figures", "state"]) replace(region(name), region(name, fresh));
+  for (const name of ["segments", "figures", "state", "images"]) replace(region(name), region(name, fresh));
   if (mode === "reload") {
     // The parts of a document appear as its stages end; the reader's place in them is kept.
     replace(document.querySelector(".panel"), fresh.querySelector(".panel"));

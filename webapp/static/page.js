@@ -51,6 +51,22 @@ function setUpCopying() {
   });
 }
 
+function setUpCopyingShown() {
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy-from]");
+    const shown = button && document.getElementById(button.dataset.copyFrom);
+    if (!shown) return;
+    try {
+      await navigator.clipboard.writeText(shown.innerText);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(shown);
+      button.textContent = "Press Ctrl+C";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 2 * SECOND);
+  });
+}
+
 function setUpConfirming() {
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset?.confirm;
@@ -112,6 +128,7 @@ if (!window.docqueuePage) {
   window.docqueuePage = true;
   document.documentElement.classList.add("scripted");
   setUpCopying();
+  setUpCopyingShown();
   setUpConfirming();
   setUpTheme();
   setUpKeys();

@@ -1,0 +1,37 @@
+"""Page images: pictures of pages, kept with the artifact that they belong to.
+
+Revision: 0009
+Follows: 0005
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from jobs.tables import Id
+
+revision = "0009"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "page_images",
+        sa.Column("artifact_id", Id, nullable=False),
+        sa.Column("page", sa.Integer(), nullable=False),
+        sa.Column("size", sa.String(12), nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("media_type", sa.String(40), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("artifact_id", "page", "size", name="pk_page_images"),
+        sa.ForeignKeyConstraint(
+            ["artifact_id"],
+            ["artifacts.id"],
+            name="fk_page_images_artifact_id_artifacts",
+            ondelete="CASCADE",
+        ),
+        sa.CheckConstraint("page > 0", name="ck_page_images_page"),
+        sa.CheckConstraint("size IN ('thumbnail', 'reading')", name="ck_page_images_size"),
+    )
