@@ -247,7 +247,7 @@ class Artifact:
     Attributes:
         body: the stage's whole result, JSON-serialisable.
         meta: the small part of it that lists and headings show.
-        images: pictures that it consists of; only where it was just made, never as read.
+        images: pictures that it consists of; only where it is about to be stored.
     """
 
     id: str

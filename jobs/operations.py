@@ -30,6 +30,7 @@ class StageInput:
         document: the document.
         path: its bytes.
         done: the artifacts of the stages before, by name.
+        first_page: with which page to begin where pages are drawn, from 1.
         report: call with a progress in [0, 1]; it raises when the attempt has to stop.
     """
 
@@ -37,6 +38,7 @@ class StageInput:
     path: Path
     done: dict[str, Artifact]
     report: Callable[[float], None]
+    first_page: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +159,12 @@ class ImagesStage:
         return extraction.DRAWING_VERSION
 
     def run(self, stage_input: StageInput) -> StageOutput:
-        """Draw the first pages."""
+        """Draw some pages."""
         drawing = extraction.draw(
             stage_input.path,
             media_type=stage_input.document.media_type,
             limits=_limits(self.settings),
+            first_page=stage_input.first_page,
             on_progress=stage_input.report,
         )
         body: dict[str, JSON] = {"page_count": drawing.page_count, "warnings": list[JSON](drawing.warnings)}
@@ -266,24 +269,27 @@ def _make_analyzer(settings: Settings) -> Analyzer:
     return BuiltinAnalyzer()
 
 
-def cache_key(stage: Stage, document: Document, done: dict[str, Artifact]) -> str:
+def cache_key(stage: Stage, document: Document, done: dict[str, Artifact], first_page: int = 1) -> str:
     """Name the artifact that a stage would produce.
 
     Args:
         stage: the stage.
         document: whose content is read.
         done: the artifacts of the stages before, which the product depends on.
+        first_page: as in the stage's input.
 
     Returns:
         64 hexadecimal digits.
     """
-    parts = {
+    parts: dict[str, JSON] = {
         "content": document.sha256,
         # The name's extension decides between text formats that look alike.
         "extension": Path(document.filename).suffix.lower(),
         "stage": stage.name,
         "engine": stage.engine,
         "version": stage.engine_version,
-        "inputs": sorted(artifact.cache_key for artifact in done.values()),
+        "inputs": list[JSON](sorted(artifact.cache_key for artifact in done.values())),
     }
+    if first_page > 1:
+        parts["first_page"] = first_page
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

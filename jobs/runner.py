@@ -12,7 +12,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
@@ -23,6 +24,7 @@ from jobs.errors import Cancelled, LeaseLost, Permanent, ProcessingError, Thrott
 from jobs.heartbeat import Heartbeat, Keeper, OutOfTime
 from jobs.ids import new_id
 from jobs.model import (
+    IMAGES_OPERATION,
     JSON,
     Artifact,
     CancelAcknowledged,
@@ -276,9 +278,10 @@ class Runner:
         self.memory.begin()
         document = lease.document or self._queries.document(item.document_id, owner=None)
         done: dict[str, Artifact] = {}
+        first_page = self._queries.first_drawn_page(item.id) if item.operation == IMAGES_OPERATION else 1
         for name in operation.stages:
             stage = self._stages[name]
-            key = cache_key(stage, document, done)
+            key = cache_key(stage, document, done, first_page)
             needed = resource_of(name, self._settings)
             # What others are asked for may take long, and may cost: nothing is left to be written then.
             heartbeat.enter(name, at_once=needed is not None)
@@ -286,7 +289,8 @@ class Runner:
             if kept is None:
                 if needed is not None:
                     self._service.enter_stage(lease, needed.key, needed.most)
-                done[name] = self._compute(stage, document, done, key, heartbeat)
+                work = StageInput(document, self._path_of(document), dict(done), heartbeat.report, first_page)
+                done[name] = self._compute(stage, work, key, heartbeat)
             else:
                 done[name] = kept
             heartbeat.end(Checkpoint(name, done[name], reused=kept is not None), at_once=needed is not None)
@@ -315,15 +319,21 @@ class Runner:
         if fresh:
             own = self._queries.result_of(item.id, stage.name)
             return own if own is not None and own.cache_key == key else None
-        return self._queries.kept_artifact(key)
+        kept = self._queries.kept_artifact(key)
+        if kept is None or stage.name != IMAGES_OPERATION:
+            return kept
+        # With its pictures, in case that it is pruned before its reuse is written down.
+        images = self._queries.images_of(kept.id)
+        return replace(kept, images=images) if images else None
 
-    def _compute(
-        self, stage: Stage, document: Document, done: dict[str, Artifact], key: str, heartbeat: Heartbeat
-    ) -> Artifact:
+    def _path_of(self, document: Document) -> Path:
         path = self._blobs.path(document.sha256)
         if not path.exists():
             raise Permanent("The uploaded bytes are missing from the store.", code="bytes_missing")
-        output = stage.run(StageInput(document, path, dict(done), heartbeat.report))
+        return path
+
+    def _compute(self, stage: Stage, work: StageInput, key: str, heartbeat: Heartbeat) -> Artifact:
+        output = stage.run(work)
         heartbeat.check()
         return Artifact(
             id=new_id(),
@@ -333,7 +343,7 @@ class Runner:
             engine_version=stage.engine_version,
             body=output.body,
             meta=output.meta,
-            created_at=document.created_at,
+            created_at=work.document.created_at,
             images=output.images,
         )
 

@@ -312,6 +312,15 @@ page_images = sa.Table(
     sa.CheckConstraint("size IN ('thumbnail', 'reading')", name="size"),
 )
 
+# With which page an item of the operation "images" begins; with the first where there is no row.
+drawing_orders = sa.Table(
+    "drawing_orders",
+    metadata,
+    sa.Column("item_id", Id, sa.ForeignKey("queue_items.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("first_page", sa.Integer(), nullable=False),
+    sa.CheckConstraint("first_page > 0", name="first_page"),
+)
+
 results = sa.Table(
     "results",
     metadata,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs.errors import AlreadyQueued
-from jobs.extraction import has_images
+from jobs.extraction import MOST_PAGES, has_images
 from jobs.model import IMAGES_OPERATION, OPEN_STATUSES, Document, QueueItem, Status
 from webapp.services import services
 
 NO_IMAGES = "Pages of this kind of document are not drawn; PDF files, scans and pictures are."
+MOST_DRAWN = 5_000
 # Somebody looks at the page now, and it takes a moment.
 _PRIORITY = 50
 
@@ -41,19 +42,23 @@ def wanted_images(document: Document, page: int) -> PageImages:
     drawn = services().queries.drawn_pages(document.id)
     if page in drawn:
         return PageImages(drawn)
+    if page > MOST_DRAWN:
+        return PageImages(drawn, reason=f"Only the first {MOST_DRAWN:,} pages are drawn.")
+    first_page = page - (page - 1) % MOST_PAGES
     last = services().queries.last_item(document.id, IMAGES_OPERATION)
-    if last is None:
-        return PageImages(drawn, _enqueue(document))
-    if last.status in OPEN_STATUSES:
+    if last is not None and last.status in OPEN_STATUSES:
+        # Perhaps others than this one; whoever asks again later has them drawn then.
         return PageImages(drawn, last)
+    if last is None or services().queries.first_drawn_page(last.id) != first_page:
+        return PageImages(drawn, _enqueue(document, first_page))
     if last.status is Status.COMPLETED:
         return PageImages(drawn, reason="This page was not drawn.")
     return PageImages(drawn, reason=f"The pages were not drawn: {last.error_message or last.status.value}")
 
 
-def _enqueue(document: Document) -> QueueItem:
+def _enqueue(document: Document, first_page: int) -> QueueItem:
     try:
-        item = services().service.enqueue(document.id, IMAGES_OPERATION, _PRIORITY)
+        item = services().service.enqueue(document.id, IMAGES_OPERATION, _PRIORITY, first_page=first_page)
     except AlreadyQueued as error:
         return services().queries.item(error.item_id, owner=None)
     services().intake.announce([item])

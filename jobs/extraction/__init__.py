@@ -28,7 +28,7 @@ from __future__ import annotations
 from jobs.extraction.attempts import extract
 from jobs.extraction.confine import CageLevel
 from jobs.extraction.options import Ocr, ReadOptions
-from jobs.extraction.page_images import Drawing, draw, has_images
+from jobs.extraction.page_images import MOST_PAGES, Drawing, draw, has_images
 from jobs.extraction.result import Chunk, Extraction, Limits, Table
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.strength import cage_level
@@ -38,6 +38,7 @@ from jobs.extraction.warm import prepare
 __all__ = [
     "DRAWING_VERSION",
     "ENGINE_VERSION",
+    "MOST_PAGES",
     "CageLevel",
     "Chunk",
     "Drawing",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import math
 import warnings as python_warnings
 from collections.abc import Iterator
@@ -38,35 +39,40 @@ def draw(source: Source, first_page: int) -> JSON:
     Raises:
         Fault: it is protected, damaged, or has too many pixels.
     """
-    pages = _pdf(source, first_page) if source.media_type == mt.PDF else _frames(source, first_page)
+    try:
+        opened = _pdf if source.media_type == mt.PDF else _picture
+        return _drawn(source, first_page, *opened(source, first_page))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise Fault(FaultCode.TOO_MANY_PIXELS) from error
+    except (UnidentifiedImageError, SyntaxError) as error:
+        raise Fault(FaultCode.UNREADABLE) from error
+
+
+def _drawn(source: Source, first_page: int, page_count: int, pages: Iterator[Image.Image | None]) -> JSON:
     images: list[JSON] = []
     warnings: list[str] = []
-    room = MOST_BYTES
-    failed = 0
-    page_count = last = 0
-    for page, page_count, picture in pages:
-        if picture is None:
-            failed += 1
-        else:
-            files = _files(picture)
-            room -= sum(len(data) for _, _, data in files)
-            if room < 0:
-                break
-            images += [_image_json(page, *one) for one in files]
+    room, failed, last = MOST_BYTES, 0, first_page - 1
+    wanted = min(MOST_PAGES, page_count - last)
+    for page, picture in enumerate(itertools.islice(pages, max(0, wanted)), first_page):
+        files = [] if picture is None else _files(picture)
+        room -= sum(len(data) for _, _, data in files)
+        if room < 0:
+            break
+        failed += picture is None
+        images += [_image_json(page, *one) for one in files]
         last = page
-        wanted = min(MOST_PAGES, page_count - first_page + 1)
         source.report((page - first_page + 1) / wanted)
-        if page - first_page + 1 >= wanted or source.seconds_left() < 0:
+        if source.seconds_left() < 0:
             break
     if failed:
         warnings.append(f"{failed:,} of the pages could not be drawn.")
-    if last < page_count:
-        warnings.append(f"Pages {first_page:,} to {last:,} of {page_count:,} were drawn.")
+    if 0 < last - first_page + 1 < wanted:
+        warnings.append(f"Only pages {first_page:,} to {last:,} were drawn.")
     return {"images": images, "page_count": page_count, "warnings": list[JSON](warnings)}
 
 
-def _pdf(source: Source, first_page: int) -> Iterator[tuple[int, int, Image.Image | None]]:
-    """Yield page number, page count and picture, ``None`` for a page that cannot be drawn."""
+def _pdf(source: Source, first_page: int) -> tuple[int, Iterator[Image.Image | None]]:
+    """Open a PDF; return its page count and its pages from the first on, ``None`` for what fails."""
     try:
         document = pypdfium2.PdfDocument(source.path)
     except pypdfium2.PdfiumError as error:
@@ -75,38 +81,35 @@ def _pdf(source: Source, first_page: int) -> Iterator[tuple[int, int, Image.Imag
     # What was entered into forms is drawn only after this.
     document.init_forms()
     page_count = len(document)
-    for number in range(first_page, page_count + 1):
-        try:
-            page = document[number - 1]
-            picture = page.render(scale=_scale(*page.get_size(), enlarge=True)).to_pil()
-            page.close()
-        except pypdfium2.PdfiumError:
-            picture = None
-        yield number, page_count, picture
+    return page_count, (_pdf_page(document, index) for index in range(first_page - 1, page_count))
 
 
-def _frames(source: Source, first_page: int) -> Iterator[tuple[int, int, Image.Image | None]]:
-    """Yield the same for the pages of a TIFF, or for a picture, of an animation the first."""
+def _pdf_page(document: pypdfium2.PdfDocument, index: int) -> Image.Image | None:
+    try:
+        page = document[index]
+        width, height = page.get_size()
+        widest, highest, _ = _BOXES["reading"]
+        scale = min(widest / max(width, 1.0), highest / max(height, 1.0))
+        picture: Image.Image = page.render(scale=scale).to_pil()
+        page.close()
+    except pypdfium2.PdfiumError:
+        return None
+    return picture
+
+
+def _picture(source: Source, first_page: int) -> tuple[int, Iterator[Image.Image | None]]:
+    """Do the same with a picture: a TIFF has pages; of an animation the first frame is one."""
     pillow_heif.register_heif_opener()
     Image.MAX_IMAGE_PIXELS = source.limits.image_pixels
     python_warnings.simplefilter("error", Image.DecompressionBombWarning)
-    try:
-        with Image.open(source.path) as picture:
-            count = int(getattr(picture, "n_frames", 1)) if source.media_type == "image/tiff" else 1
-            for number in range(first_page, count + 1):
-                picture.seek(number - 1)
-                yield number, count, ImageOps.exif_transpose(picture)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Fault(FaultCode.TOO_MANY_PIXELS) from error
-    except (UnidentifiedImageError, SyntaxError) as error:
-        raise Fault(FaultCode.UNREADABLE) from error
+    picture = Image.open(source.path)
+    count = int(getattr(picture, "n_frames", 1)) if source.media_type == "image/tiff" else 1
+    return count, (_frame(picture, index) for index in range(first_page - 1, count))
 
 
-def _scale(width: float, height: float, *, enlarge: bool) -> float:
-    """Return by how much a page is scaled for reading."""
-    widest, highest, _ = _BOXES["reading"]
-    scale = min(widest / max(width, 1.0), highest / max(height, 1.0))
-    return scale if enlarge else min(1.0, scale)
+def _frame(picture: Image.Image, index: int) -> Image.Image:
+    picture.seek(index)
+    return ImageOps.exif_transpose(picture)
 
 
 def _files(picture: Image.Image) -> list[tuple[str, tuple[int, int], bytes]]:

@@ -15,7 +15,17 @@ from jobs.model import IMAGES_OPERATION, Artifact, Attempt, Document, Event, Pag
 from jobs.paging import newest_first
 from jobs.queries.base import Reads, owned
 from jobs.rows import ITEM_COLUMNS, to_artifact, to_attempt, to_document, to_event, to_item, to_page_image
-from jobs.tables import artifacts, attempts, documents, events, page_images, queue_items, results, workers
+from jobs.tables import (
+    artifacts,
+    attempts,
+    documents,
+    drawing_orders,
+    events,
+    page_images,
+    queue_items,
+    results,
+    workers,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +232,12 @@ class Details(Reads):
             row = connection.execute(statement).one_or_none()
         return None if row is None else to_page_image(row)
 
+    def images_of(self, artifact_id: str) -> tuple[PageImage, ...]:
+        """Return all pictures of an artifact."""
+        statement = sa.select(page_images).where(page_images.c.artifact_id == artifact_id)
+        with reading(self._engine) as connection:
+            return tuple(to_page_image(row) for row in connection.execute(statement))
+
     def drawn_pages(self, document_id: str) -> dict[int, tuple[int, int]]:
         """Return the pages of a document that can be looked at, with width and height for reading."""
         statement = (
@@ -248,6 +264,12 @@ class Details(Reads):
         with reading(self._engine) as connection:
             row = connection.execute(statement).one_or_none()
         return None if row is None else to_item(row)
+
+    def first_drawn_page(self, item_id: str) -> int:
+        """Return the page with which an item of the operation ``images`` begins, from 1."""
+        statement = sa.select(drawing_orders.c.first_page).where(drawing_orders.c.item_id == item_id)
+        with reading(self._engine) as connection:
+            return connection.execute(statement).scalar() or 1
 
     # Workers.
 

@@ -29,6 +29,7 @@ from jobs.queue_service.recovery import Recovery
 from jobs.rows import ITEM_COLUMNS, to_item
 from jobs.tables import (
     documents,
+    drawing_orders,
     queue_items,
 )
 
@@ -51,6 +52,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
         fresh: bool = False,
         delay_seconds: float = 0.0,
         queue: str | None = None,
+        first_page: int = 1,
     ) -> QueueItem:
         """Put a document into the queue, durably.
 
@@ -61,6 +63,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
             fresh: compute the operation's stages anew even where their results are kept.
             delay_seconds: not due before this many seconds, at least 0.
             queue: one of ``QUEUE_NAME`` and ``MORE_QUEUES``; the first when ``None``.
+            first_page: with which page the operation ``"images"`` begins, from 1.
 
         Raises:
             DocumentNotFound: there is no such document.
@@ -73,7 +76,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
             raise DocumentNotFound("There is no such document.")
         try:
             with self._engine.begin() as connection:
-                return self.enqueue_in(
+                item = self.enqueue_in(
                     connection,
                     known,
                     operation,
@@ -82,6 +85,10 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
                     delay_seconds=delay_seconds,
                     queue=queue,
                 )
+                if first_page > 1:
+                    order = {"item_id": item.id, "first_page": first_page}
+                    connection.execute(sa.insert(drawing_orders).values(order))
+                return item
         except sa.exc.IntegrityError as error:
             with reading(self._engine) as connection:
                 opened = connection.execute(self._open_item(known, operation)).scalar()

@@ -198,3 +198,16 @@ def test_pictures_go_with_their_artifact(service, engine, program, read, setting
     prune(engine, replace(settings, bytes_grace_hours=0), service, BlobStore(settings.data_dir))
     with engine.connect() as connection:
         assert connection.execute(select(page_images)).all() == []
+
+
+def test_later_pages_are_drawn_when_they_are_asked_for(program, read, engine, settings):
+    path = read("many.pdf", pdf([f"Page {number}" for number in range(1, 43)]))
+    first = program.get(f"{path}/pages/1/image").json["job_id"]
+    assert program.get(f"{path}/pages/42/image").json["job_id"] == first
+    ran(engine, settings, first)
+    assert program.get(f"{path}/pages/20/image").status_code == 200
+    later = program.get(f"{path}/pages/42/image").json
+    assert (later["code"], later["job_id"] == first) == ("not_ready", False)
+    ran(engine, settings, later["job_id"])
+    shown = {page: program.get(f"{path}/pages/{page}/image").status_code for page in (20, 21, 41, 42)}
+    assert shown == {20: 200, 21: 404, 41: 200, 42: 200}

@@ -35,3 +35,16 @@ def upgrade() -> None:
         sa.CheckConstraint("page > 0", name="ck_page_images_page"),
         sa.CheckConstraint("size IN ('thumbnail', 'reading')", name="ck_page_images_size"),
     )
+    op.create_table(
+        "drawing_orders",
+        sa.Column("item_id", Id, nullable=False),
+        sa.Column("first_page", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("item_id", name="pk_drawing_orders"),
+        sa.ForeignKeyConstraint(
+            ["item_id"],
+            ["queue_items.id"],
+            name="fk_drawing_orders_item_id_queue_items",
+            ondelete="CASCADE",
+        ),
+        sa.CheckConstraint("first_page > 0", name="ck_drawing_orders_first_page"),
+    )
