@@ -30,6 +30,7 @@ def install(app: Flask) -> None:
         kind=kind_of_file,
         instant=wording.instant_words,
         language_name=wording.language_name,
+        fact=lambda pair: wording.fact(*pair),
         is_figure=wording.is_figure,
     )
 

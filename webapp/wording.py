@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from jobs.model import Event, Label
+from jobs.model import JSON, Event, Label
 from jobs.waiting import Waiting
 
 LABEL_WORDS: dict[str, str] = {
@@ -28,6 +28,13 @@ OPERATION_WORDS = {
     "analyze": "Analyse again",
     "images": "Draw pages",
 }
+_FACT_NAMES = {
+    "char_count": "Characters", "word_count": "Words", "row_count": "Rows", "column_count": "Columns",
+    "line_count": "Lines", "sheet_count": "Sheets", "slide_count": "Slides", "file_count": "Files",
+    "created_at": "Created", "modified_at": "Changed", "modified_by": "Changed by", "cc": "CC", "bcc": "BCC",
+    "ocr_confidence": "OCR confidence, of 100", "ocr_page_count": "Pages read by OCR",
+    "extraction_seconds": "Reading took", "peak_memory_bytes": "Memory at most",
+}  # fmt: skip
 _LANGUAGE_NAMES = {
     "ar": "Arabic", "bg": "Bulgarian", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek",
     "en": "English", "es": "Spanish", "et": "Estonian", "fa": "Persian", "fi": "Finnish", "fr": "French",
@@ -87,6 +94,20 @@ def instant_words(stated: str) -> str:
     if len(stated) <= len("2026-01-01"):
         return f"{at:%Y-%m-%d}"
     return f"{at:%Y-%m-%d %H:%M}" + (f" {at:%Z}" if at.tzinfo else "")
+
+
+def fact(key: str, value: JSON) -> tuple[str, str]:
+    """Return the name and the words of something that is known of a document, by its key in the metadata."""
+    name = _FACT_NAMES.get(key, key.replace("_", " ").capitalize())
+    if key == "extraction_seconds" and isinstance(value, (int, float)):
+        return name, human_duration(value)
+    if key == "peak_memory_bytes" and isinstance(value, int):
+        return name, human_size(value)
+    if isinstance(value, list):
+        return name, ", ".join(map(str, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return name, f"{value:,}"
+    return name, instant_words(str(value)) if key.endswith("_at") or key == "date" else str(value)
 
 
 def language_name(code: str) -> str:

@@ -30,8 +30,8 @@ TABS = {
 # Beside these a picture of the page is shown.
 SPLIT_TABS = frozenset({"overview", "markdown", "text", "tables", "chunks", "metadata"})
 _JSON_SHOWN = 60_000
-# How many thumbnails are shown on each side of the page that is looked at.
-_NEAR_PAGES = 10
+# Of how many pages before and behind the one that is looked at thumbnails are shown.
+_PAGES_BEFORE, _PAGES_BEHIND = 2, 17
 
 
 @blueprint.get("/documents/<document_id>")
@@ -92,8 +92,7 @@ def _images(found: Document, tab: str, extraction: Extraction | None, page: int)
 
 def _near(page: int, page_count: int) -> range:
     """Return the pages of which thumbnails are shown: those around the one that is looked at."""
-    first = max(1, min(page - _NEAR_PAGES, page_count - 2 * _NEAR_PAGES))
-    return range(first, min(page_count, first + 2 * _NEAR_PAGES) + 1)
+    return range(max(1, page - _PAGES_BEFORE), min(page_count, page + _PAGES_BEHIND) + 1)
 
 
 def _count(given: str) -> int | None:
