@@ -11,6 +11,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from jobs.model import Completed, Failed
 from jobs.queries import Queries
+from jobs.runner import Runner
+from tests.integration.test_extraction_documents import pdf
 from tests.support.web import claimed, extracted, serving, uploaded
 from tests.support.web import one_database as database_url
 
@@ -223,4 +225,26 @@ def test_the_dashboard_runs_nothing_that_stands_in_redis(app, page, host):
         page.wait_for_timeout(700)
         assert page.evaluate("window.pwned") is None
         assert page.locator("img[src=x]").count() == 0
+    assert page.problems == []
+
+
+def test_pictures_of_pages_fill_in_without_a_reload(host, page, admin, engine, settings):
+    document = uploaded(admin, "two.pdf", pdf(["First", "Second"]))
+    runner = Runner(engine, settings, "w-1")
+    runner.run(document["job_id"])
+    page.goto(f"http://{host}/documents/{document['id']}?tab=text&page=2")
+    expect(page.locator(".page-blank")).to_contain_text("wait to be drawn")
+    page.evaluate("window.stayed = true")
+    job = page.locator(".page-blank a").get_attribute("href").rpartition("/")[2]
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    runner.run(job)
+    expect(page.locator(".page-picture img")).to_be_visible()
+    expect(page.locator(".thumbs img")).to_have_count(2)
+    assert page.evaluate("window.stayed")
+    assert (
+        page.locator(".page-picture img").evaluate("image => image.decode().then(() => image.naturalWidth)")
+        == 1200
+    )
+    page.get_by_role("link", name="Page before").click()
+    expect(page.locator("#shown-text")).to_have_text("First")
     assert page.problems == []

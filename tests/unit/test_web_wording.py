@@ -8,7 +8,16 @@ import pytest
 from jobs.model import DocumentId, ItemId, Label, QueueItem, QueueState, Status, Throttle
 from jobs.waiting import Reason, Waiting
 from jobs.waiting.reasons import Crew, Facts, Limits, reasons_of_pending
-from webapp.wording import human_duration, human_size, prospect, relative, waiting_reason
+from webapp.wording import (
+    fact,
+    human_duration,
+    human_size,
+    instant_words,
+    is_figure,
+    prospect,
+    relative,
+    waiting_reason,
+)
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -186,3 +195,23 @@ def test_durations(seconds, words):
 )
 def test_relative_times(ago, words):
     assert relative(NOW - timedelta(seconds=ago), NOW) == words
+
+
+def test_instants_of_documents_are_written_for_people_and_others_stay():
+    assert instant_words("2024-07-29T20:38:11+00:00") == "2024-07-29 20:38 UTC"
+    assert instant_words("2024-07-29T20:38:11") == "2024-07-29 20:38"
+    assert instant_words("2024-07-29") == "2024-07-29"
+    assert instant_words("last spring") == "last spring"
+
+
+def test_what_is_known_of_a_document_has_names_and_units():
+    assert fact("char_count", 12345) == ("Characters", "12,345")
+    assert fact("peak_memory_bytes", 75153408) == ("Memory at most", "71.7 MB")
+    assert fact("created_at", "2024-07-29T20:38:11+00:00") == ("Created", "2024-07-29 20:38 UTC")
+    assert fact("parts", ["a", "b"]) == ("Parts", "a, b")
+    assert fact("from", "Ann") == ("From", "Ann")
+
+
+def test_numbers_of_tables_are_known_by_sight():
+    assert all(map(is_figure, ["12", "-3.5", "1,234.00", "$5", "(81)", "12 %", "5€"]))
+    assert not any(map(is_figure, ["", "a1", "2024-01-02", "12 apples", "-"]))
