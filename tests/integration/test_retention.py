@@ -16,10 +16,10 @@ from jobs.blobs import BlobStore
 from jobs.bytes_lock import hold_bytes, try_to_hold_bytes
 from jobs.database import Clock
 from jobs.delivery import Delivery, web_connection
-from jobs.errors import DocumentNotFound, IllegalTransition, Transient
+from jobs.errors import DocumentNotFound, IllegalTransition
 from jobs.ids import new_id
 from jobs.intake import Intake
-from jobs.model import Artifact, Completed, Failed, Status
+from jobs.model import Artifact, Completed, Failed, PageImage, Status
 from jobs.queries import Queries
 from jobs.retention import PruneStatistics, delete_document, prune
 from jobs.retention.rows import RowDuties
@@ -380,15 +380,15 @@ def test_an_artifact_that_was_pruned_before_its_reuse_is_stored_again(
     assert service.settle(lease, Completed()).status is Status.COMPLETED
 
 
-def test_kept_pictures_that_were_pruned_before_their_reuse_are_drawn_again(
+def test_kept_pictures_that_were_pruned_before_their_reuse_are_stored_again(
     engine, settings, service, pruned, just_before_the_next_write
 ):
-    kept = replace(unnamed_artifact(engine), stage="images")
+    picture = PageImage(1, "reading", 5, 5, "image/webp", b"RIFF")
+    kept = replace(unnamed_artifact(engine), stage="images", images=(picture,))
     lease = service.claim(service.enqueue(add_document(engine, settings), "images").id, "w")
     just_before_the_next_write(pruned)
-    with pytest.raises(Transient):
-        service.checkpoint(lease, "images", kept, reused=True)
-    assert Queries(engine).result_of(lease.item.id, "images") is None
+    service.checkpoint(lease, "images", kept, reused=True)
+    assert Queries(engine).page_image(lease.item.document_id, 1, "reading") == picture
 
 
 @only_postgresql

@@ -211,3 +211,12 @@ def test_later_pages_are_drawn_when_they_are_asked_for(program, read, engine, se
     ran(engine, settings, later["job_id"])
     shown = {page: program.get(f"{path}/pages/{page}/image").status_code for page in (20, 21, 41, 42)}
     assert shown == {20: 200, 21: 404, 41: 200, 42: 200}
+
+
+def test_a_second_copy_of_a_file_has_the_pictures_of_the_first(program, read, engine, settings):
+    first, second = (read(name, pdf(["Hello"])) for name in ("one.pdf", "two.pdf"))
+    ran(engine, settings, program.get(f"{first}/pages/1/image").json["job_id"])
+    ran(engine, settings, program.get(f"{second}/pages/1/image").json["job_id"])
+    assert program.get(f"{second}/pages/1/image").data == program.get(f"{first}/pages/1/image").data
+    with engine.connect() as connection:
+        assert len(connection.execute(select(page_images)).all()) == 2
