@@ -49,7 +49,7 @@ def document(document_id: str) -> ResponseReturnValue:
     page = _count(request.args.get("page", ""))
     page_count = _page_count(extraction)
     images = _images(found, tab, extraction, min(page or 1, page_count or 1))
-    if page is None and images is not None and page_count > 1:
+    if page is None and images is not None and page_count > 1 and tab != "tables":
         page = 1
     whole = request.args.get("page") == "all"
     part = _count(request.args.get("part", "")) or 1
