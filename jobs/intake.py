@@ -19,7 +19,7 @@ from jobs.bytes_lock import hold_bytes
 from jobs.database import Clock
 from jobs.delivery import Delivery
 from jobs.duplicates import Dedupe, newest_document, newest_usable, open_item
-from jobs.errors import AlreadyQueued, DeliveryError, DuplicateDocument, UploadTooLarge
+from jobs.errors import AlreadyQueued, DeliveryError, DuplicateDocument, Permanent, UploadTooLarge
 from jobs.extraction import sniff
 from jobs.free_space import telling_full_database
 from jobs.group_commit import GroupCommit
@@ -27,6 +27,7 @@ from jobs.idempotency import Answer, IdempotencyKeys, Turn
 from jobs.ids import new_id
 from jobs.model import Document, QueueItem, UserId
 from jobs.queue_service import DocumentQueueService, NewItem
+from jobs.read_options import pack_options, unpack_options
 from jobs.settings import Settings
 from jobs.uploads import Accepted, Duplicate, Order, Taken, Upload, clean_filename
 
@@ -318,7 +319,8 @@ class Intake:
         sha256 = upload.spool.sha256
         if dedupe is Dedupe.REUSE:
             usable = newest_usable(connection, owner, sha256, order.operation)
-            if usable is not None:
+            # What was read in another way, or behind a password, is not what was asked for.
+            if usable is not None and self._is_same(usable[1].options, order):
                 document, item = usable
                 return Accepted(document, item, document.id, reused=True)
         existing = newest_document(connection, owner, sha256)
@@ -330,6 +332,13 @@ class Intake:
         fresh = dedupe is Dedupe.RERUN
         item, made = self._enqueue_again(connection, existing.id, order, fresh=fresh)
         return Accepted(existing, item, existing.id, reused=not made)
+
+    def _is_same(self, packed: str | None, order: Order) -> bool:
+        try:
+            kept = unpack_options(packed, self._settings)
+        except Permanent:
+            return False
+        return kept == order.options
 
     def _insert(self, connection: sa.Connection, parcels: Sequence[_Parcel]) -> list[Taken]:
         """Insert new documents and their items, however many with the same few statements."""
@@ -345,7 +354,10 @@ class Intake:
             }
             for upload, sha256, kind, parcel in sent
         ]
-        new = [_new_item(row, parcel.order) for row, (_, _, _, parcel) in zip(rows, sent, strict=True)]
+        new = [
+            _new_item(row, parcel.order, pack_options(parcel.order.options, self._settings))
+            for row, (_, _, _, parcel) in zip(rows, sent, strict=True)
+        ]
         items = self._service.enqueue_many_in(connection, new, rows)
         made = [Document(**row, created_at=item.created_at) for row, item in zip(rows, items, strict=True)]
         accepted = iter([Accepted(*pair) for pair in zip(made, items, strict=True)])
@@ -378,10 +390,11 @@ class Intake:
             fresh=fresh,
             delay_seconds=delay,
             queue=order.queue,
+            options=pack_options(order.options, self._settings),
         )
 
 
-def _new_item(document: dict[str, Any], order: Order) -> NewItem:
+def _new_item(document: dict[str, Any], order: Order, options: str | None) -> NewItem:
     return NewItem(
         document["id"],
         document["owner_id"],
@@ -390,6 +403,7 @@ def _new_item(document: dict[str, Any], order: Order) -> NewItem:
         order.queue,
         order.delay_seconds,
         order.due_at,
+        options,
     )
 
 

@@ -116,6 +116,7 @@ class QueueItem(NamedTuple):
     deferred: bool = False
     superseded: bool = False
     started_at: datetime | None = None
+    options: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

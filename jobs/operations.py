@@ -10,9 +10,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from jobs import extraction
@@ -32,6 +33,7 @@ class StageInput:
         done: the artifacts of the stages before, by name.
         first_page: with which page to begin where pages are drawn, from 1.
         report: call with a progress in [0, 1]; it raises when the attempt has to stop.
+        options: what the sender asks of the reading.
     """
 
     document: Document
@@ -39,6 +41,7 @@ class StageInput:
     done: dict[str, Artifact]
     report: Callable[[float], None]
     first_page: int = 1
+    options: extraction.ReadOptions = extraction.USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class ExtractStage:
             stage_input.path,
             filename=stage_input.document.filename,
             limits=_limits(self.settings),
+            options=stage_input.options,
             on_progress=stage_input.report,
         )
         meta: dict[str, JSON] = {
@@ -269,7 +273,13 @@ def _make_analyzer(settings: Settings) -> Analyzer:
     return BuiltinAnalyzer()
 
 
-def cache_key(stage: Stage, document: Document, done: dict[str, Artifact], first_page: int = 1) -> str:
+def cache_key(
+    stage: Stage,
+    document: Document,
+    done: dict[str, Artifact],
+    first_page: int = 1,
+    options: Mapping[str, JSON] = MappingProxyType({}),
+) -> str:
     """Name the artifact that a stage would produce.
 
     Args:
@@ -277,6 +287,7 @@ def cache_key(stage: Stage, document: Document, done: dict[str, Artifact], first
         document: whose content is read.
         done: the artifacts of the stages before, which the product depends on.
         first_page: as in the stage's input.
+        options: see :func:`jobs.read_options.key_parts`; they tell readings apart.
 
     Returns:
         64 hexadecimal digits.
@@ -292,4 +303,6 @@ def cache_key(stage: Stage, document: Document, done: dict[str, Artifact], first
     }
     if first_page > 1:
         parts["first_page"] = first_page
+    if options and stage.name == "extract":
+        parts["options"] = dict(options)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -55,6 +55,7 @@ ITEM_COLUMNS = (
     queue_items.c.deferred,
     queue_items.c.superseded,
     queue_items.c.started_at,
+    queue_items.c.options,
 )
 """The columns of a :class:`jobs.model.QueueItem`, in its order."""
 _STATUS_AT = [column.name for column in ITEM_COLUMNS].index("status")

@@ -43,6 +43,7 @@ from jobs.operations import OPERATIONS, Stage, StageInput, cache_key, make_stage
 from jobs.peak_memory import PeakMemory
 from jobs.queries import Queries
 from jobs.queue_service import DocumentQueueService
+from jobs.read_options import key_parts, unpack_options
 from jobs.settings import Settings
 
 log = structlog.get_logger()
@@ -278,10 +279,12 @@ class Runner:
         self.memory.begin()
         document = lease.document or self._queries.document(item.document_id, owner=None)
         done: dict[str, Artifact] = {}
+        options = unpack_options(item.options, self._settings)
+        asked = key_parts(options, self._settings)
         first_page = self._queries.first_drawn_page(item.id) if item.operation == IMAGES_OPERATION else 1
         for name in operation.stages:
             stage = self._stages[name]
-            key = cache_key(stage, document, done, first_page)
+            key = cache_key(stage, document, done, first_page, asked)
             needed = resource_of(name, self._settings)
             # What others are asked for may take long, and may cost: nothing is left to be written then.
             heartbeat.enter(name, at_once=needed is not None)
@@ -289,7 +292,9 @@ class Runner:
             if kept is None:
                 if needed is not None:
                     self._service.enter_stage(lease, needed.key, needed.most)
-                work = StageInput(document, self._path_of(document), dict(done), heartbeat.report, first_page)
+                work = StageInput(
+                    document, self._path_of(document), dict(done), heartbeat.report, first_page, options
+                )
                 done[name] = self._compute(stage, work, key, heartbeat)
             else:
                 done[name] = kept

@@ -69,6 +69,7 @@ class Settings:
     extract_timeout_seconds: float = 55.0
     extract_memory_bytes: int = 2 * 1024**3
     cage_level: str = "limits"
+    presets: str = ""
     llm_base_url: str = ""
     llm_api_key: str = field(default="", repr=False)
     llm_model: str = ""

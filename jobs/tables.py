@@ -209,6 +209,8 @@ queue_items = sa.Table(
     sa.Column("superseded", sa.Boolean(), nullable=False, server_default=sa.false()),
     # When its attempt began to run; NULL as well while it waits in its worker's batch behind others.
     sa.Column("started_at", UtcDateTime),
+    # What the sender asks of the reading; NULL when all is as usual. See jobs.read_options.
+    sa.Column("options", sa.Text()),
     sa.CheckConstraint("started_at IS NULL OR status = 'in_progress'", name="started_at"),
     sa.CheckConstraint("NOT deferred OR status = 'pending'", name="deferred"),
     sa.CheckConstraint(f"status IN ({STATUSES})", name="status"),

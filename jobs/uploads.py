@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jobs.blobs import Spool
+from jobs.extraction import USUAL, ReadOptions
 from jobs.model import Document, DocumentId, QueueItem
 
 _LONGEST_NAME_BYTES = 240
@@ -30,6 +31,7 @@ class Order:
         queue: one of the settings' queues; the first when ``None``.
         delay_seconds: not before this many seconds.
         due_at: not before this instant, by the database's clock; in the past it is now.
+        options: of the reading.
     """
 
     operation: str = "process"
@@ -37,6 +39,7 @@ class Order:
     queue: str | None = None
     delay_seconds: float = 0.0
     due_at: datetime | None = None
+    options: ReadOptions = USUAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Callable
 from typing import ParamSpec, cast
 
-from flask import Response, g, jsonify, request
+from flask import Response, current_app, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest
 
@@ -73,7 +74,10 @@ def respond(answer: Answer) -> Response:
 
 
 def _fingerprint() -> str:
-    """Return the SHA-256 of all that the request says; files by their names and their bytes' hashes."""
+    """Return a keyed SHA-256 of all that the request says; files by their names and their bytes' hashes.
+
+    With a key, since a password is among what may be said.
+    """
     body: object = None
     # Where files are taken, a body of another kind may be as large as they are; no view reads it.
     small = request.content_length is not None and request.content_length <= SMALL_BODY_BYTES
@@ -92,4 +96,5 @@ def _fingerprint() -> str:
             for spool in (cast("Spool", file.stream),)
         ],
     ]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    key = str(current_app.config["SECRET_KEY"]).encode()
+    return hmac.new(key, json.dumps(said, sort_keys=True).encode(), hashlib.sha256).hexdigest()

@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 from werkzeug.exceptions import BadRequest
 
+from jobs.extraction import ReadOptions
+from jobs.read_options import OPTION_FIELDS, parse_options
 from jobs.uploads import Order
 from webapp.bodies import priority_of
+from webapp.services import services
 
 LONGEST_DELAY_SECONDS = 31_536_000
-ORDER_FIELDS = ("operation", "priority", "queue", "delay_seconds", "due_at")
+ORDER_FIELDS = ("operation", "priority", "queue", "delay_seconds", "due_at", *OPTION_FIELDS)
 
 
 def parse_order(said: Mapping[str, object]) -> Order:
@@ -22,7 +25,7 @@ def parse_order(said: Mapping[str, object]) -> Order:
         said: the request's members, texts or JSON values, under the names of :data:`ORDER_FIELDS`.
 
     Raises:
-        BadRequest: the priority, the delay or the instant cannot be meant.
+        BadRequest: the priority, the delay, the instant or an option of the reading cannot be meant.
     """
     given = {name: said[name] for name in ORDER_FIELDS if said.get(name) not in (None, "")}
     if "delay_seconds" in given and "due_at" in given:
@@ -33,7 +36,15 @@ def parse_order(said: Mapping[str, object]) -> Order:
         queue=str(given["queue"]) if "queue" in given else None,
         delay_seconds=_delay(given.get("delay_seconds", 0)),
         due_at=_instant(str(given["due_at"])) if "due_at" in given else None,
+        options=_options(given),
     )
+
+
+def _options(given: Mapping[str, object]) -> ReadOptions:
+    try:
+        return parse_options(given, services().presets)
+    except ValueError as error:
+        raise BadRequest(f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
 
 
 def _delay(raw: object) -> float:

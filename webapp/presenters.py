@@ -21,6 +21,7 @@ from jobs.model import (
     Status,
 )
 from jobs.queries import COUNTED_TO, DocumentRow, ItemRow
+from jobs.read_options import options_json
 from jobs.states import label as label_of
 from jobs.uploads import Accepted
 from jobs.waiting import Reason, Waiting
@@ -145,6 +146,7 @@ def job_json(
         "created_at": _instant(item.created_at),
         "finished_at": _instant(item.finished_at),
         "queue": item.queue,
+        "options": options_json(item.options),
         "position": None if waiting is None else waiting.position,
         "waiting_reason": reason,
         "links": {

@@ -17,6 +17,7 @@ from jobs.blobs import BlobStore
 from jobs.bulk import BulkOperations
 from jobs.delivery import Delivery, web_connection
 from jobs.doctor import Report, examine
+from jobs.extraction import ReadOptions
 from jobs.feed import EventFeed
 from jobs.intake import Intake
 from jobs.model import User, UserId
@@ -25,6 +26,7 @@ from jobs.patience import ANSWERING
 from jobs.queries import Queries
 from jobs.queue_overview import QueueOverview, overview
 from jobs.queue_service import DocumentQueueService
+from jobs.read_options import presets_of
 from jobs.settings import Settings
 from jobs.sweep import SweepStatistics
 from jobs.waiting import Explainer
@@ -59,6 +61,7 @@ class Services:
         delete_document: deletes a document by its id, and says by whom.
         examine: looks the whole service over; ``fast=True`` for a page.
         queue_overview: each queue at a glance.
+        presets: ways of reading by their names.
         waiting: tells why items wait.
     """
 
@@ -77,6 +80,7 @@ class Services:
     feed: EventFeed
     bulk: BulkOperations
     queue_overview: Callable[[], list[QueueOverview]]
+    presets: dict[str, ReadOptions]
 
 
 def make_services(settings: Settings) -> Services:
@@ -116,6 +120,7 @@ def make_services(settings: Settings) -> Services:
         feed=EventFeed(engine),
         bulk=BulkOperations(engine, settings, service),
         queue_overview=partial(overview, engine, settings),
+        presets=presets_of(settings),
     )
 
 

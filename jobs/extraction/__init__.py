@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from jobs.extraction.attempts import extract
 from jobs.extraction.confine import CageLevel
-from jobs.extraction.options import Ocr, ReadOptions
+from jobs.extraction.options import USUAL, Ocr, ReadOptions
 from jobs.extraction.page_images import MOST_PAGES, Drawing, draw, has_images
 from jobs.extraction.result import Chunk, Extraction, Limits, Table
 from jobs.extraction.sniffing import sniff
@@ -39,6 +39,7 @@ __all__ = [
     "DRAWING_VERSION",
     "ENGINE_VERSION",
     "MOST_PAGES",
+    "USUAL",
     "CageLevel",
     "Chunk",
     "Drawing",

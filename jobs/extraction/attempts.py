@@ -12,7 +12,7 @@ from jobs.extraction import cage
 from jobs.extraction import media_types as mt
 from jobs.extraction.children import CHILD_PROGRAM
 from jobs.extraction.faults import RETRIED_BY_NEXT_READER, Fault, FaultCode, as_error
-from jobs.extraction.options import ReadOptions
+from jobs.extraction.options import USUAL, ReadOptions
 from jobs.extraction.registry import readers_for
 from jobs.extraction.result import GIB, Extraction, Limits
 from jobs.extraction.sniffing import sniff
@@ -23,7 +23,7 @@ from jobs.model import JSON
 _HEAD_BYTES = 8192
 # While another reader is left, one reader may use this share of the time that remains.
 _FIRST_SHARE = 0.7
-_DEFAULT_OPTIONS = ReadOptions()
+_ABOUT_PASSWORDS = frozenset({FaultCode.ENCRYPTED, FaultCode.WRONG_PASSWORD})
 
 
 def extract(
@@ -31,7 +31,7 @@ def extract(
     *,
     filename: str,
     limits: Limits,
-    options: ReadOptions = _DEFAULT_OPTIONS,
+    options: ReadOptions = USUAL,
     on_progress: Callable[[float], None] | None = None,
     warm: bool = True,
 ) -> Extraction:
@@ -103,8 +103,6 @@ def _choose(head: bytes, media_type: str, filename: str) -> tuple[str, ...]:
     """Return the readers to try, or raise the fault that shows without reading."""
     if not head:
         raise Fault(FaultCode.EMPTY)
-    if media_type == mt.ENCRYPTED_OFFICE:
-        raise Fault(FaultCode.ENCRYPTED)
     readers = readers_for(media_type)
     if readers:
         return readers
@@ -138,7 +136,7 @@ def _try_readers(readers: tuple[str, ...], errand: _Errand) -> Extraction:
             first_fault = first_fault or fault
             if is_last or fault.code not in RETRIED_BY_NEXT_READER:
                 # The first reader's trouble says more, except that a later one found a password.
-                raise (fault if fault.code is FaultCode.ENCRYPTED else first_fault) from None
+                raise (fault if fault.code in _ABOUT_PASSWORDS else first_fault) from None
         else:
             return extraction if first_fault is None else _with_warning(extraction, first_fault)
     raise AssertionError("unreachable: the last reader returns or raises")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 
 from jobs.errors import Permanent, ProcessingError, Transient
-from jobs.extraction.media_types import describe
+from jobs.extraction.media_types import ENCRYPTED_OFFICE, PDF, describe
 
 
 class FaultCode(enum.StrEnum):
@@ -17,6 +17,7 @@ class FaultCode(enum.StrEnum):
 
     EMPTY = "empty"
     ENCRYPTED = "encrypted"
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a code
     UNSUPPORTED_KIND = "unsupported_kind"
     UNREADABLE = "unreadable"
     TOO_MANY_PIXELS = "too_many_pixels"
@@ -43,6 +44,9 @@ class Fault(Exception):
         self.detail = detail
         self.note = note
 
+
+OPENED_BY_PASSWORD = frozenset({PDF, ENCRYPTED_OFFICE})
+"""The kinds whose readers know what to do with a password."""
 
 # A fault of the first reader after which another reader of the same document may succeed.
 RETRIED_BY_NEXT_READER = frozenset(
@@ -83,7 +87,13 @@ def as_error(
     memory, seconds = limits_text
     sentences = {
         FaultCode.EMPTY: "The file is empty.",
-        FaultCode.ENCRYPTED: ("This file is protected with a password. Upload a copy without the password."),
+        FaultCode.ENCRYPTED: "This file is protected with a password. "
+        + (
+            "Try again with the password."
+            if media_type in OPENED_BY_PASSWORD
+            else "Upload a copy without the password."
+        ),
+        FaultCode.WRONG_PASSWORD: "The password does not open this file. Try again with the right one.",
         FaultCode.UNSUPPORTED_KIND: f"This kind of file is not supported: {describe(media_type)}.",
         FaultCode.UNREADABLE: (
             f"The file is damaged or not really {_with_article(describe(expected))}: it could not be read."

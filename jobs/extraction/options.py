@@ -62,3 +62,7 @@ class ReadOptions:
             tables=bool(value["tables"]),
             password=None if password is None else str(password),
         )
+
+
+USUAL = ReadOptions()
+"""All as usual."""

@@ -15,14 +15,17 @@ _POINTS_PER_INCH = 72
 _MAX_PIXELS = 20_000_000
 
 
-def rendered(path: Path, indexes: Iterable[int]) -> Iterator[tuple[int, Image.Image | None]]:
+def rendered(
+    path: Path, indexes: Iterable[int], password: str | None = None
+) -> Iterator[tuple[int, Image.Image | None]]:
     """Yield the index and a grey picture of each wanted page, ``None`` for one that cannot be drawn.
 
     Args:
         path: the PDF.
         indexes: page numbers from 0.
+        password: opens it, if it is protected.
     """
-    document = pypdfium2.PdfDocument(path)
+    document = pypdfium2.PdfDocument(path, password=password)
     try:
         for index in indexes:
             try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobs.extraction.faults import FaultCode
 from jobs.extraction.options import ReadOptions
 from jobs.extraction.result import Limits, Table
 from jobs.model import JSON
@@ -34,6 +35,11 @@ class Source:
     deadline: float
     report: Callable[[float], None]
     options: ReadOptions
+
+    @property
+    def locked(self) -> FaultCode:
+        """What to say of a document that is protected and did not open."""
+        return FaultCode.ENCRYPTED if self.options.password is None else FaultCode.WRONG_PASSWORD
 
     def seconds_left(self) -> float:
         """Return the seconds until the deadline, negative once it has passed."""

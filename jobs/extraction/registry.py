@@ -29,6 +29,7 @@ _BY_KIND: dict[str, tuple[str, ...]] = {
     mt.DOC: _OFFICE, mt.XLS: _OFFICE, mt.PPT: _OFFICE,
     mt.DOCX: _OFFICE, mt.XLSX: _OFFICE, mt.PPTX: _OFFICE,
     mt.DOCM: _OFFICE, mt.XLSM: _OFFICE, mt.PPTM: _OFFICE,
+    mt.ENCRYPTED_OFFICE: ("protected_office",),
     mt.VSDX: ("visio",), mt.XPS: _OFFICE,
     mt.ODT: _OFFICE, mt.ODS: _OFFICE, mt.ODP: _OFFICE,
     mt.PAGES: _IWORK, mt.NUMBERS: _IWORK, mt.KEYNOTE: _IWORK,

@@ -214,6 +214,9 @@ class QueueBase:
                 suspect_at=None,
                 started_at=None,
                 updated_at=now,
+                options=self._options_without_password()
+                if settlement.trigger is Trigger.COMPLETE
+                else queue_items.c.options,
             )
             .returning(*ITEM_COLUMNS)
         ).one_or_none()
@@ -246,6 +249,16 @@ class QueueBase:
             data["due_at"] = item.due_at.isoformat()
         self._append(connection, item, EVENT_KINDS[settlement.trigger], data, lease_id=lease.lease_id)
         return item
+
+    def _options_without_password(self) -> sa.ColumnElement[str | None]:
+        """Spell an item's options without their password, which is needed until it is completed."""
+        packed = queue_items.c.options
+        left: sa.ColumnElement[Any]
+        if self._clock.dialect == "postgresql":
+            left = sa.cast(sa.cast(packed, postgresql.JSONB).op("-")("sealed"), sa.Text)
+        else:
+            left = sa.func.json_remove(packed, "$.sealed")
+        return sa.case((packed.like('%"sealed"%'), left), else_=packed)
 
     def _forget_claim(self, connection: sa.Connection, lease_id: str) -> None:
         """Delete a claim's row when nothing is held by it any more."""

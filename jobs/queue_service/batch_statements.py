@@ -84,6 +84,10 @@ WITH renewed AS (
 )
 SELECT cancel_requested_at FROM renewed"""
 
+# A password is needed until the item is completed.
+_UNSEALED = """options = CASE WHEN options LIKE '%"sealed"%'
+        THEN CAST(CAST(options AS jsonb) - 'sealed' AS text) ELSE options END"""
+
 # Seen as they were before the statement, the items that it ends are still held.
 _FORGET = """, gone AS (
     DELETE FROM claims
@@ -141,7 +145,7 @@ def settle_batch(*, completed: bool) -> sa.TextualSelect:
     """
     if completed:
         values, guard, more, told = (
-            "status = 'completed', progress = 1, finished_at = clock_timestamp()",
+            "status = 'completed', progress = 1, finished_at = clock_timestamp(), " + _UNSEALED,
             "",
             _FORGET,
             ":data",

@@ -335,6 +335,8 @@ class Batches(Attempts):
             "started_at": None,
             "updated_at": now,
         }
+        if completed:
+            values["options"] = self._options_without_password()
         guard = self._tokens(leases)
         if not completed:
             guard = (*guard, queue_items.c.cancel_requested_at.is_(None))

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 _ITEM_TYPES = {
     "item_id": "uuid", "document_id": "uuid", "owner_id": "uuid", "operation": "text", "priority": "integer",
     "queue": "text", "due_at": "timestamptz", "delay_seconds": "double precision", "max_failures": "integer",
+    "options": "text",
 }  # fmt: skip
 DOCUMENT_TYPES = {"sha256": "text", "size": "bigint", "filename": "text", "media_type": "text"}
 
@@ -49,11 +50,12 @@ WITH sent AS MATERIALIZED (
 ){documents}, made AS (
     INSERT INTO queue_items (
         id, document_id, owner_id, operation, status, priority, fresh, due_at, created_at, updated_at,
-        announced_at, attempt, failures, crashes, max_failures, progress, queue, turn, deferred
+        announced_at, attempt, failures, crashes, max_failures, progress, queue, turn, deferred,
+        options
     )
     SELECT item_id, document_id, sent.owner_id, operation, 'pending', priority, false, due.at, now, now,
         -- The caller rings right after the commit; the sweep rings again if it could not.
-        now, 0, 0, 0, max_failures, 0, queue, first + behind, due.at > now
+        now, 0, 0, 0, max_failures, 0, queue, first + behind, due.at > now, options
     FROM sent
     JOIN lines USING (queue, priority)
     CROSS JOIN present

@@ -38,6 +38,7 @@ class NewItem:
         queue: one of the settings' queues; the first when ``None``.
         delay_seconds: not before this many seconds.
         due_at: not before this instant; in the past it is now.
+        options: of the reading, as :mod:`jobs.read_options` packs them.
     """
 
     document_id: DocumentId
@@ -47,6 +48,7 @@ class NewItem:
     queue: str | None = None
     delay_seconds: float = 0.0
     due_at: datetime | None = None
+    options: str | None = None
 
 
 class Enqueuing(Control):
@@ -127,6 +129,7 @@ class Enqueuing(Control):
                 "due_at": one.due_at,
                 "delay_seconds": one.delay_seconds,
                 "max_failures": self._policies[one.operation].max_failures,
+                "options": one.options,
             }
             for one in new
         ]
@@ -172,6 +175,7 @@ class Enqueuing(Control):
             "crashes": 0,
             "max_failures": self._policies[one.operation].max_failures,
             "progress": 0.0,
+            "options": one.options,
         }
 
 
@@ -204,4 +208,5 @@ def _new_item(row: Mapping[str, Any], made: sa.Row[Any]) -> QueueItem:
         queue=row["queue"],
         turn=made.turn,
         deferred=made.deferred,
+        options=row["options"],
     )

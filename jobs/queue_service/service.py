@@ -53,6 +53,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
         delay_seconds: float = 0.0,
         queue: str | None = None,
         first_page: int = 1,
+        options: str | None = None,
     ) -> QueueItem:
         """Put a document into the queue, durably.
 
@@ -64,6 +65,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
             delay_seconds: not due before this many seconds, at least 0.
             queue: one of ``QUEUE_NAME`` and ``MORE_QUEUES``; the first when ``None``.
             first_page: with which page the operation ``"images"`` begins, from 1.
+            options: of the reading, as :mod:`jobs.read_options` packs them.
 
         Raises:
             DocumentNotFound: there is no such document.
@@ -84,6 +86,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
                     fresh=fresh,
                     delay_seconds=delay_seconds,
                     queue=queue,
+                    options=options,
                 )
                 if first_page > 1:
                     order = {"item_id": item.id, "first_page": first_page}
@@ -165,6 +168,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
         fresh: bool = False,
         delay_seconds: float = 0.0,
         queue: str | None = None,
+        options: str | None = None,
     ) -> QueueItem:
         """Insert an item inside the caller's transaction; see :meth:`enqueue`."""
         self.check_order(operation, queue)
@@ -203,6 +207,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
                     max_failures=self._policies[operation].max_failures,
                     progress=0.0,
                     superseded=superseded,
+                    options=options,
                 )
                 .returning(*ITEM_COLUMNS)
             ).one()

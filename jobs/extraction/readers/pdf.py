@@ -52,10 +52,10 @@ def read(source: Source) -> Reading:
 def _properties(source: Source) -> tuple[dict[str, JSON], str | None, int]:
     """Return metadata, title and page count, or raise the fault that opening shows."""
     try:
-        document = pypdfium2.PdfDocument(source.path)
+        document = pypdfium2.PdfDocument(source.path, password=source.options.password)
     except pypdfium2.PdfiumError as error:
         is_locked = "password" in str(error).lower() or "security" in str(error).lower()
-        raise Fault(FaultCode.ENCRYPTED if is_locked else FaultCode.UNREADABLE) from error
+        raise Fault(source.locked if is_locked else FaultCode.UNREADABLE) from error
     try:
         info = document.get_metadata_dict(skip_empty=True)
         page_count = len(document)
@@ -83,6 +83,7 @@ def _parse(source: Source, page_count: int) -> Iterator[liteparse.ParsedPage]:
         continue_on_page_error=True,
         image_mode="off",
         num_workers=1,
+        password=source.options.password,
         quiet=True,
     )
     try:
@@ -100,7 +101,7 @@ def _parse(source: Source, page_count: int) -> Iterator[liteparse.ParsedPage]:
                 return
     except liteparse.ParseError as error:
         is_locked = "password" in str(error).lower()
-        raise Fault(FaultCode.ENCRYPTED if is_locked else FaultCode.UNREADABLE) from error
+        raise Fault(source.locked if is_locked else FaultCode.UNREADABLE) from error
 
 
 def _markdown_of(page: liteparse.ParsedPage) -> str:
@@ -132,7 +133,7 @@ def _read_pictures(source: Source, texts: list[str], unread: list[int], reading:
     looked_at = read_count = 0
     confidences: list[int] = []
     with ocr.Recognizer() as recognizer:
-        for index, picture in pages.rendered(source.path, unread):
+        for index, picture in pages.rendered(source.path, unread, source.options.password):
             if read_count >= source.limits.ocr_max_pages or source.seconds_left() < 0:
                 break
             looked_at += 1

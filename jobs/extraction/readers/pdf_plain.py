@@ -18,10 +18,10 @@ def read(source: Source) -> Reading:
         Fault: it is protected with a password, or no page could be opened.
     """
     try:
-        document = pypdf.PdfReader(source.path)
+        document = pypdf.PdfReader(source.path, password=source.options.password)
         page_count = len(document.pages)
     except (WrongPasswordError, FileNotDecryptedError) as error:
-        raise Fault(FaultCode.ENCRYPTED) from error
+        raise Fault(source.locked) from error
     except PdfReadError as error:
         raise Fault(FaultCode.UNREADABLE) from error
     if not page_count:

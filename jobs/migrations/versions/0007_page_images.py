@@ -1,7 +1,7 @@
 """Page images: pictures of pages, kept with the artifact that they belong to.
 
-Revision: 0009
-Follows: 0005
+Revision: 0007
+Follows: 0006
 """
 
 import sqlalchemy as sa
@@ -9,8 +9,8 @@ from alembic import op
 
 from jobs.tables import Id
 
-revision = "0009"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

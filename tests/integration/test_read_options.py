@@ -1,0 +1,191 @@
+"""What a sender asks of the reading, from the request to the cage; and passwords, which leave no trace."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import sqlalchemy as sa
+
+from jobs import accounts
+from jobs.blobs import BlobStore
+from jobs.delivery import Delivery, web_connection
+from jobs.errors import ConfigurationError, Permanent
+from jobs.extraction import Ocr, ReadOptions
+from jobs.intake import Intake
+from jobs.model import Failed, Status
+from jobs.queries import Queries
+from jobs.read_options import (
+    BUILT_IN_PRESETS,
+    key_parts,
+    options_json,
+    pack_options,
+    parse_options,
+    presets_of,
+    unpack_options,
+)
+from jobs.runner import Runner
+from jobs.settings import Settings
+from jobs.tables import metadata, queue_items
+from jobs.uploads import Order, Upload
+from tests.support.corpus import CORPUS
+from tests.support.items import add_document
+
+SECRET = Settings(secret_key="a key")
+ASKED = ReadOptions(("de", "en"), Ocr.ALWAYS, ((1, 5), (8, 8)), tables=False, password="geheim")
+LOCKED = CORPUS / "nasty" / "testWORD_protected_passtika.docx"
+
+
+def test_options_are_read_from_words_and_from_json():
+    said = {
+        "languages": "de,EN",
+        "ocr": "always",
+        "pages": "8,1-3,4-5",
+        "tables": "false",
+        "password": "geheim",
+    }
+    assert parse_options(said, {}) == ASKED
+    assert parse_options({**said, "languages": ["de", "en"], "tables": False}, {}) == ASKED
+    assert parse_options({"ocr": "", "pages": None, "other": 1}, {}) == ReadOptions()
+
+
+def test_an_explicit_option_beats_the_preset():
+    found = parse_options({"preset": "fast", "ocr": "auto"}, BUILT_IN_PRESETS)
+    assert found == ReadOptions(tables=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"preset": "none"}, "standard, scan, fast"),
+        ({"languages": "german"}, "two letters"),
+        ({"languages": "a1"}, "two letters"),
+        ({"ocr": "sometimes"}, "auto, always, never"),
+        ({"pages": "0"}, "from 1"),
+        ({"pages": "5-2"}, "from 1"),
+        ({"pages": "1;2"}, "from 1"),
+        ({"pages": ",".join(map(str, range(1, 200, 2)))}, None),
+        ({"pages": ",".join(map(str, range(1, 400, 2)))}, "from 1"),
+        ({"tables": "perhaps"}, "true or false"),
+        ({"password": "x" * 600}, "512"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_what_can(said, sentence):
+    if sentence is None:
+        parse_options(said, BUILT_IN_PRESETS)
+        return
+    with pytest.raises(ValueError, match=sentence):
+        parse_options(said, BUILT_IN_PRESETS)
+
+
+def test_an_operator_s_presets_are_checked_at_the_start():
+    own = presets_of(Settings(presets='{"german": {"languages": "de"}, "fast": {"ocr": "never"}}'))
+    assert own["german"] == ReadOptions(languages=("de",))
+    assert own["fast"] == ReadOptions(ocr=Ocr.NEVER)
+    assert list(presets_of(Settings())) == ["standard", "scan", "fast"]
+    for wrong in (
+        "{",
+        "[]x",
+        "3",
+        '{"A b": {}}',
+        '{"a": {"password": "x"}}',
+        '{"a": {"ocr": "no"}}',
+        '{"a": 1}',
+    ):
+        with pytest.raises(ConfigurationError, match="PRESETS"):
+            presets_of(Settings(presets=presets))
+
+
+def test_what_is_kept_of_options_has_no_password_in_clear():
+    packed = pack_options(ASKED, SECRET)
+    assert "geheim" not in packed
+    assert unpack_options(packed, SECRET) == ASKED
+    assert options_json(packed) == {
+        "languages": "de,en", "ocr": "always", "pages": "1-5,8", "tables": False, "password": True
+    }  # fmt: skip
+    assert pack_options(ReadOptions(), SECRET) is None
+    with pytest.raises(Permanent) as caught:
+        unpack_options(packed, Settings(secret_key="another key"))
+    assert caught.value.code == "password_lost"
+
+
+def test_a_password_tells_readings_apart_and_usual_options_do_not():
+    assert key_parts(ReadOptions(), SECRET) == {}
+    one, other = (key_parts(ReadOptions(password=word), SECRET) for word in ("one", "other"))
+    assert one != other
+    assert "one" not in json.dumps(one)
+
+
+@pytest.fixture
+def runner(engine, settings):
+    return Runner(engine, settings, "worker-1")
+
+
+def enqueue(service, engine, settings, options, content=None):
+    document_id = add_document(engine, settings, content or LOCKED.read_bytes(), filename="a.docx")
+    return service.enqueue(document_id, "extract", options=pack_options(options, settings))
+
+
+def everything(engine) -> str:
+    """Return all that the database holds."""
+    with engine.connect() as connection:
+        return "".join(
+            repr(row)
+            for table in metadata.sorted_tables
+            for row in connection.execute(sa.select(table)).all()
+        )
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "in a batch"])
+def test_a_password_opens_a_document_and_is_gone_when_it_is_completed(
+    engine, settings, service, runner, caplog, together
+):
+    item = enqueue(service, engine, settings, ReadOptions(password="tika", tables=False))
+    assert json.loads(item.options).keys() == {"sealed", "tables"}
+    if together:
+        lease = service.claim(item.id, "w")
+        assert service.settle_many([lease]) == {item.id}
+        ended = service.read_item(item.id)
+    else:
+        ended = runner.run(item.id)
+        assert Queries(engine).artifact(item.document_id, "extract").body["text"].strip()
+    assert ended.status is Status.COMPLETED
+    assert json.loads(ended.options) == {"tables": False}
+    assert "sealed" not in everything(engine)
+    assert "tika" not in caplog.text
+
+
+def test_a_password_stays_for_a_retry(engine, settings, service):
+    item = enqueue(service, engine, settings, ReadOptions(password="tika"))
+    lease = service.claim(item.id, "w")
+    ended = service.settle(lease, Failed("busy", "Busy.", permanent=False))
+    assert (ended.status, unpack_options(ended.options, settings).password) == (Status.PENDING, "tika")
+
+
+def test_without_the_password_nothing_comes_out_of_what_was_read_with_it(engine, settings, service, runner):
+    opened = enqueue(service, engine, settings, ReadOptions(password="tika"))
+    assert runner.run(opened.id).status is Status.COMPLETED
+    for options, code in ((ReadOptions(), "encrypted"), (ReadOptions(password="guess"), "wrong_password")):
+        ended = runner.run(enqueue(service, engine, settings, options).id)
+        assert (ended.status, ended.error_code) == (Status.FAILED, code)
+        assert "assword" in ended.error_message
+
+
+def test_options_of_many_new_documents_reach_their_items(engine, settings, service):
+    blobs, delivery = BlobStore(settings.data_dir), Delivery(web_connection(settings), settings)
+    intake = Intake(engine, settings, blobs, service, delivery)
+    admin = accounts.ensure_admin(engine).id
+
+    def upload(text):
+        spool = intake.new_spool()
+        spool.write(text)
+        return Upload("a.txt", spool)
+
+    for count in (1, 3):
+        order = Order(options=ReadOptions(languages=("de",)))
+        taken = intake.take([upload(b"%d-%d" % (count, n)) for n in range(count)], order, owner=admin)
+        for one in taken.accepted:
+            assert one.item.options == '{"languages":"de"}'
+            with engine.connect() as connection:
+                kept = sa.select(queue_items.c.options).where(queue_items.c.id == one.item.id)
+                assert connection.execute(kept).scalar_one() == one.item.options
