@@ -31,12 +31,14 @@ class StageInput:
         path: its bytes.
         done: the artifacts of the stages before, by name.
         report: call with a progress in [0, 1]; it raises when the attempt has to stop.
+        members: keeps what is taken out of the document.
     """
 
     document: Document
     path: Path
     done: dict[str, Artifact]
     report: Callable[[float], None]
+    members: extraction.MemberKeeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,16 @@ class ExtractStage:
             cpu_seconds=max(1, int(self.settings.extract_timeout_seconds)),
             memory_bytes=self.settings.extract_memory_bytes,
             cage_level=self.settings.cage_level,
+            members=self.settings.max_members,
+            member_bytes=self.settings.max_upload_bytes,
+            members_bytes=4 * self.settings.max_upload_bytes,
         )
         found = extraction.extract(
             stage_input.path,
             filename=stage_input.document.filename,
             limits=limits,
             on_progress=stage_input.report,
+            members=stage_input.members if self.settings.max_members else None,
         )
         meta: dict[str, JSON] = {
             "title": found.title,

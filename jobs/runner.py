@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import structlog
 
 from jobs.blobs import BlobStore
+from jobs.child_documents import ChildDocuments
 from jobs.database import is_passing
 from jobs.errors import Cancelled, LeaseLost, Permanent, ProcessingError, Throttled, Transient
 from jobs.heartbeat import Heartbeat, Keeper, OutOfTime
@@ -121,6 +122,7 @@ class Runner:
         self._service = DocumentQueueService(engine, settings)
         self._queries = Queries(engine)
         self._blobs = BlobStore(settings.data_dir)
+        self._children = ChildDocuments(settings, self._service, self._blobs)
         self._stages = stages or make_stages(settings)
         self.memory = PeakMemory()
         # Bound once: it is used for every item, however short.
@@ -289,7 +291,11 @@ class Runner:
                 done[name] = self._compute(stage, document, done, key, heartbeat)
             else:
                 done[name] = kept
-            heartbeat.end(Checkpoint(name, done[name], reused=kept is not None), at_once=needed is not None)
+            children = self._children.of(done[name], item)
+            heartbeat.end(
+                Checkpoint(name, done[name], reused=kept is not None, companion=children),
+                at_once=needed is not None or children is not None,
+            )
         if not heartbeat.is_settled_with_stages:
             heartbeat.write_down()
 
@@ -308,14 +314,16 @@ class Runner:
             raise
 
     def _kept(self, item: QueueItem, stage: Stage, key: str, *, fresh: bool) -> Artifact | None:
-        """Return the artifact that makes computing needless.
+        """Return the artifact that makes computing needless; none whose members' bytes are gone.
 
         A fresh item takes only what its own earlier attempts left.
         """
         if fresh:
             own = self._queries.result_of(item.id, stage.name)
-            return own if own is not None and own.cache_key == key else None
-        return self._queries.kept_artifact(key)
+            kept = own if own is not None and own.cache_key == key else None
+        else:
+            kept = self._queries.kept_artifact(key)
+        return kept if kept is not None and self._children.has_bytes_of(kept) else None
 
     def _compute(
         self, stage: Stage, document: Document, done: dict[str, Artifact], key: str, heartbeat: Heartbeat
@@ -323,8 +331,10 @@ class Runner:
         path = self._blobs.path(document.sha256)
         if not path.exists():
             raise Permanent("The uploaded bytes are missing from the store.", code="bytes_missing")
-        output = stage.run(StageInput(document, path, dict(done), heartbeat.report))
-        heartbeat.check()
+        with self._children.keeper() as members:
+            output = stage.run(StageInput(document, path, dict(done), heartbeat.report, members))
+            heartbeat.check()
+            members.store()
         return Artifact(
             id=new_id(),
             stage=stage.name,

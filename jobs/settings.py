@@ -68,6 +68,9 @@ class Settings:
     extract_timeout_seconds: float = 55.0
     extract_memory_bytes: int = 2 * 1024**3
     cage_level: str = "limits"
+    max_members: int = 200
+    max_member_depth: int = 3
+    max_members_in_all: int = 1000
     llm_base_url: str = ""
     llm_api_key: str = field(default="", repr=False)
     llm_model: str = ""

@@ -10,7 +10,8 @@ The parts, and who imports whom (an arrow points at what is imported)::
        ├──> registry                                                         markdown, dates, decoding,
        └──> sniffing ──> containers                                          pages, ocr, iwa
 
-    both sides: result, options, faults, versions, media_types, decoding, children
+    ``members`` takes attachments out in the child; ``handover`` takes them over, in the caller's
+    process. Both sides: result, options, faults, versions, media_types, decoding, children
 
 ``strength`` tells how well a document is shut in on this machine.
 
@@ -27,7 +28,8 @@ from __future__ import annotations
 from jobs.extraction.attempts import extract
 from jobs.extraction.confine import CageLevel
 from jobs.extraction.options import Ocr, ReadOptions
-from jobs.extraction.result import Extraction, Limits, Table
+from jobs.extraction.handover import MemberKeeper
+from jobs.extraction.result import Extraction, Limits, Member, Table
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.strength import cage_level
 from jobs.extraction.versions import ENGINE_VERSION
@@ -38,6 +40,8 @@ __all__ = [
     "CageLevel",
     "Extraction",
     "Limits",
+    "Member",
+    "MemberKeeper",
     "Ocr",
     "ReadOptions",
     "Table",

@@ -20,6 +20,7 @@ from webapp.uploads import accept_uploads, duplicate_words
 from webapp.wording import waiting_reason
 
 RECENT_ROWS = 10
+CHILD_ROWS = 50
 LONGEST_SHOWN_TEXT = 400_000
 TABS = ("overview", "markdown", "text", "metadata", "jobs")
 
@@ -107,6 +108,7 @@ def document(document_id: str) -> ResponseReturnValue:
     results = services().queries.results(found.id)
     items = services().queries.items_of(found.id)
     waiting = waiting_of(items[0]) if items else None
+    children = services().queries.children(found.id, after=request.args.get("after"), limit=CHILD_ROWS)
     extract = results["extract"].body if "extract" in results else {}
     text, source = str(extract.get("text") or ""), str(extract.get("markdown") or "")
     return render_template(
@@ -117,6 +119,9 @@ def document(document_id: str) -> ResponseReturnValue:
         items=items,
         reason=waiting_reason(waiting) if waiting is not None else None,
         extract=extract,
+        parent=services().queries.parent_of(found.id),
+        children=children,
+        children_count=services().queries.count_children(found.id),
         analysis=results["analyze"].body if "analyze" in results else {},
         text=text[:LONGEST_SHOWN_TEXT],
         text_cut=len(text) > LONGEST_SHOWN_TEXT,
