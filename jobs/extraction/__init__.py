@@ -27,8 +27,8 @@ from __future__ import annotations
 
 from jobs.extraction.attempts import extract
 from jobs.extraction.confine import CageLevel
-from jobs.extraction.options import Ocr, ReadOptions
 from jobs.extraction.handover import MemberKeeper
+from jobs.extraction.options import Ocr, ReadOptions
 from jobs.extraction.result import Extraction, Limits, Member, Table
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.strength import cage_level

@@ -141,9 +141,7 @@ class Lists(Reads):
             keys = _find_keys(connection, source, text, before, limit)
             return Page(_document_rows(connection, keys.document_ids), keys.next_cursor, keys.searched)
 
-    def children(
-        self, document_id: str, *, after: str | None = None, limit: int = 50
-    ) -> Page[DocumentRow]:
+    def children(self, document_id: str, *, after: str | None = None, limit: int = 50) -> Page[DocumentRow]:
         """Return the documents that were taken out of one, in their order in it.
 
         Args:

@@ -85,11 +85,12 @@ def delete_document(
         raise DocumentNotFound("There is no such document.")
     rows = RowDuties(engine, settings, service, BlobStore(settings.data_dir))
     with engine.begin() as connection:
+        present = sa.select(documents.c.id).where(documents.c.id == known)
+        if connection.execute(present).scalar() is None:
+            raise DocumentNotFound("There is no such document.")
         family = [known, *rows.descendants_of(connection, known)]
         if rows.delete_documents(connection, family) < len(family):
-            present = sa.select(documents.c.id).where(documents.c.id == known)
-            if connection.execute(present).scalar() is None:
-                raise DocumentNotFound("There is no such document.")
+            # What was deleted comes back with the end of the transaction.
             raise IllegalTransition(
                 "This document, or one that came out of it, still has a job that is not over; "
                 "cancel it first."

@@ -191,7 +191,7 @@ def test_what_a_child_must_not_hand_over_is_refused(tmp_path, kind):
         path.write_bytes(b"a")
         names = [1]
     kept = Kept()
-    with pytest.raises(Fault, match="reader_crashed|no valid members"):
+    with pytest.raises(Fault, match="reader_crashed"):
         take_members(tmp_path, names, Limits(member_bytes=10), kept)
     assert kept.files == []
 

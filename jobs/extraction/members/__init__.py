@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-
 from pathlib import Path
+
 from jobs.extraction import media_types as mt
+from jobs.extraction.members.archives import unpack_tar, unpack_zip
 from jobs.extraction.members.folder import Enough, MemberFolder
+from jobs.extraction.members.mail import unpack_mail, unpack_mailbox
 from jobs.extraction.reading import Source
 
+# Imported with the child: once it is shut in, it finds no module on the disk.
 _UNPACKERS = {
-    mt.EML: ("mail", "unpack_mail"),
-    mt.MBOX: ("mail", "unpack_mailbox"),
-    mt.ZIP: ("archives", "unpack_zip"),
-    mt.TAR: ("archives", "unpack_tar"),
-    mt.GZIP: ("archives", "unpack_tar"),
+    mt.EML: unpack_mail,
+    mt.MBOX: unpack_mailbox,
+    mt.ZIP: unpack_zip,
+    mt.TAR: unpack_tar,
+    mt.GZIP: unpack_tar,
 }
 _NOT_TAKEN = {
     mt.MSG: "Attachments of Outlook messages (.msg) are named here, and not read.",
@@ -39,11 +41,9 @@ def unpack(source: Source, folder: Path, warnings: list[str]) -> list[str]:
         warnings.append(_NOT_TAKEN[source.media_type])
     if source.media_type not in _UNPACKERS:
         return []
-    module, name = _UNPACKERS[source.media_type]
     into = MemberFolder(folder, source.limits)
     try:
-        # Imported here: most documents have no members.
-        getattr(importlib.import_module(f"{__name__}.{module}"), name)(source, into)
+        _UNPACKERS[source.media_type](source, into)
     except Enough:
         pass
     except Exception:  # noqa: BLE001 - a stranger's archive breaks libraries in any way

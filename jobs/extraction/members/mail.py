@@ -58,7 +58,9 @@ def _attached(root: Message) -> Iterator[Message]:
             yield part
         elif part.is_multipart():
             is_related = part.get_content_type() == "multipart/related"
-            waiting.extend((one, is_related) for one in reversed(part.get_payload()) if isinstance(one, Message))
+            below = part.get_payload()
+            parts = [one for one in below if isinstance(one, Message)] if isinstance(below, list) else []
+            waiting.extend((one, is_related) for one in reversed(parts))
         elif part is not root and _is_attachment(part, is_in_text=is_in_text):
             yield part
 
