@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, NewType
+from typing import Any, NamedTuple, NewType, Protocol
 
 DocumentId = NewType("DocumentId", str)
 ItemId = NewType("ItemId", str)
@@ -136,6 +136,16 @@ class Lease:
     document: Document | None = None
 
 
+class Companion(Protocol):
+    """Rows that appear with a checkpoint, or not at all."""
+
+    def hold(self, connection: Any) -> None:
+        """Take the locks that come before the item's, in the checkpoint's transaction."""
+
+    def write(self, connection: Any, lease_id: str) -> None:
+        """Write the rows; the item is this attempt's and locked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A stage that ended.
@@ -144,11 +154,13 @@ class Checkpoint:
         stage: its name.
         artifact: its product.
         reused: whether the artifact was already stored.
+        companion: what is written with it, ``None`` for most.
     """
 
     stage: str
     artifact: Artifact
     reused: bool
+    companion: Companion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class StageInput:
         first_page: with which page to begin where pages are drawn, from 1.
         report: call with a progress in [0, 1]; it raises when the attempt has to stop.
         options: what the sender asks of the reading.
+        members: keeps what is taken out of the document.
     """
 
     document: Document
@@ -42,6 +43,7 @@ class StageInput:
     report: Callable[[float], None]
     first_page: int = 1
     options: extraction.ReadOptions = extraction.USUAL
+    members: extraction.MemberKeeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class ExtractStage:
             limits=_limits(self.settings),
             options=stage_input.options,
             on_progress=stage_input.report,
+            members=stage_input.members if self.settings.max_members else None,
         )
         meta: dict[str, JSON] = {
             "title": found.title,
@@ -183,6 +186,9 @@ def _limits(settings: Settings) -> extraction.Limits:
         cpu_seconds=max(1, int(settings.extract_timeout_seconds)),
         memory_bytes=settings.extract_memory_bytes,
         cage_level=settings.cage_level,
+        members=settings.max_members,
+        member_bytes=settings.max_upload_bytes,
+        members_bytes=4 * settings.max_upload_bytes,
     )
 
 

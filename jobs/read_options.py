@@ -162,10 +162,11 @@ def unpack_options(packed: str | None, settings: Settings) -> ReadOptions:
     return replace(options, password=password)
 
 
-def without_password(packed: str | None) -> str | None:
-    """Return an item's options with what is usual in the place of a password."""
+def options_for_children(packed: str | None) -> str | None:
+    """Return the options for what is taken out of a document: its password and its pages are its own."""
     said = json.loads(packed) if packed is not None else {}
-    said.pop("sealed", None)
+    for own in ("sealed", "pages"):
+        said.pop(own, None)
     return json.dumps(said, sort_keys=True, separators=(",", ":")) if said else None
 
 

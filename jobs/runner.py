@@ -19,6 +19,7 @@ import sqlalchemy as sa
 import structlog
 
 from jobs.blobs import BlobStore
+from jobs.child_documents import ChildDocuments
 from jobs.database import is_passing
 from jobs.errors import Cancelled, LeaseLost, Permanent, ProcessingError, Throttled, Transient
 from jobs.heartbeat import Heartbeat, Keeper, OutOfTime
@@ -124,6 +125,7 @@ class Runner:
         self._service = DocumentQueueService(engine, settings)
         self._queries = Queries(engine)
         self._blobs = BlobStore(settings.data_dir)
+        self._children = ChildDocuments(settings, self._service, self._blobs)
         self._stages = stages or make_stages(settings)
         self.memory = PeakMemory()
         # Bound once: it is used for every item, however short.
@@ -298,7 +300,11 @@ class Runner:
                 done[name] = self._compute(stage, work, key, heartbeat)
             else:
                 done[name] = kept
-            heartbeat.end(Checkpoint(name, done[name], reused=kept is not None), at_once=needed is not None)
+            children = self._children.of(done[name], item)
+            heartbeat.end(
+                Checkpoint(name, done[name], reused=kept is not None, companion=children),
+                at_once=needed is not None or children is not None,
+            )
         if not heartbeat.is_settled_with_stages:
             heartbeat.write_down()
 
@@ -317,16 +323,17 @@ class Runner:
             raise
 
     def _kept(self, item: QueueItem, stage: Stage, key: str, *, fresh: bool) -> Artifact | None:
-        """Return the artifact that makes computing needless.
+        """Return the artifact that makes computing needless; none whose members' bytes are gone.
 
         A fresh item takes only what its own earlier attempts left.
         """
         if fresh:
             own = self._queries.result_of(item.id, stage.name)
-            return own if own is not None and own.cache_key == key else None
-        kept = self._queries.kept_artifact(key)
+            kept = own if own is not None and own.cache_key == key else None
+        else:
+            kept = self._queries.kept_artifact(key)
         if kept is None or stage.name != IMAGES_OPERATION:
-            return kept
+            return kept if kept is not None and self._children.has_bytes_of(kept) else None
         # With its pictures, in case that it is pruned before its reuse is written down.
         images = self._queries.images_of(kept.id)
         return replace(kept, images=images) if images else None
@@ -338,8 +345,10 @@ class Runner:
         return path
 
     def _compute(self, stage: Stage, work: StageInput, key: str, heartbeat: Heartbeat) -> Artifact:
-        output = stage.run(work)
-        heartbeat.check()
+        with self._children.keeper() as members:
+            output = stage.run(replace(work, members=members))
+            heartbeat.check()
+            members.store()
         return Artifact(
             id=new_id(),
             stage=stage.name,

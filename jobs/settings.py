@@ -70,6 +70,9 @@ class Settings:
     extract_memory_bytes: int = 2 * 1024**3
     cage_level: str = "limits"
     presets: str = ""
+    max_members: int = 200
+    max_member_depth: int = 3
+    max_members_in_all: int = 1000
     llm_base_url: str = ""
     llm_api_key: str = field(default="", repr=False)
     llm_model: str = ""

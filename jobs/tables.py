@@ -171,6 +171,21 @@ documents = sa.Table(
     sa.Index(None, "sha256"),
 )
 
+# Attachments of mails and members of archives: the document that each was taken out of.
+child_documents = sa.Table(
+    "child_documents",
+    metadata,
+    sa.Column("document_id", Id, sa.ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("parent_id", Id, sa.ForeignKey("documents.id", ondelete="CASCADE"), nullable=False),
+    # The document that was uploaded; 0 is its depth.
+    sa.Column("root_id", Id, nullable=False),
+    sa.Column("depth", sa.Integer(), nullable=False),
+    sa.Column("position", sa.Integer(), nullable=False),
+    sa.CheckConstraint("depth > 0", name="depth"),
+    sa.Index("uq_child_documents_position", "parent_id", "position", unique=True),
+    sa.Index(None, "root_id"),
+)
+
 queue_items = sa.Table(
     "queue_items",
     metadata,

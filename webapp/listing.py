@@ -42,14 +42,16 @@ class ListArguments:
         text = request.args.get("q", "").strip().replace("\0", "")[:_LONGEST_TEXT]
         return cls(text or None, request.args.get("cursor") or None, int(raw))
 
-    def next_link(self, endpoint: str, page: Page[Any]) -> dict[str, JSON]:
+    def next_link(self, endpoint: str, page: Page[Any], **values: str) -> dict[str, JSON]:
         """Return where the list goes on, keeping every other argument; ``None`` at its end.
+
+        ``values`` are what the endpoint's path is made of.
 
         A search that stopped before its page was full tells how many rows it has looked at, in ``searched``.
         """
         if page.next_cursor is None:
             return {"next_cursor": None, "next": None}
-        kept = {**request.args.to_dict(), "cursor": page.next_cursor}
+        kept = {**request.args.to_dict(), **values, "cursor": page.next_cursor}
         shown: dict[str, JSON] = {
             "next_cursor": page.next_cursor,
             "next": url_for(endpoint, **kept),  # type: ignore[arg-type]  # strings only

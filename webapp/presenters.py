@@ -185,6 +185,7 @@ def document_json(document: Document) -> dict[str, JSON]:
             "original": url_for("api.document_original", document_id=document.id),
             "result": url_for("api.document_result", document_id=document.id),
             "reprocess": url_for("api.reprocess_document", document_id=document.id),
+            "children": url_for("api.document_children", document_id=document.id),
             "page": url_for("pages.document", document_id=document.id),
         },
     }

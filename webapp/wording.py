@@ -176,6 +176,7 @@ def event_words(event: Event) -> str:
         "started": f"Attempt {event.attempt} started",
         "progress": _progress_words(event),
         "stage_completed": _stage_words(event),
+        "children": _children_words(event),
         "completed": "Completed",
         "retrying": f"Attempt {event.attempt} failed; it will be tried again",
         "failed": f"Failed at attempt {event.attempt}",
@@ -193,6 +194,16 @@ def event_words(event: Event) -> str:
 def _stage_words(event: Event) -> str:
     stage = STAGE_NAMES.get(str(event.data.get("stage")), str(event.data.get("stage")).capitalize())
     return f"{stage} done, kept from before" if event.data.get("reused") else f"{stage} done"
+
+
+def _children_words(event: Event) -> str:
+    data = event.data
+    words = f"{data.get('made', 0)} attachments or files became documents of their own"
+    if data.get("too_deep"):
+        words += f"; {data['too_deep']} were left out: nested too deeply"
+    if data.get("too_many"):
+        words += f"; {data['too_many']} were left out: too many came out of one upload"
+    return words
 
 
 def _progress_words(event: Event) -> str:

@@ -11,7 +11,8 @@ The parts, and who imports whom (an arrow points at what is imported)::
        ├──> registry                                                         markdown, dates, decoding,
        └──> sniffing ──> containers                                          pages, ocr, iwa
 
-    both sides: result, options, faults, versions, media_types, decoding, children
+    ``members`` takes attachments out in the child; ``handover`` takes them over, in the caller's
+    process. Both sides: result, options, faults, versions, media_types, decoding, children
 
 ``strength`` tells how well a document is shut in on this machine.
 
@@ -27,9 +28,10 @@ from __future__ import annotations
 
 from jobs.extraction.attempts import extract
 from jobs.extraction.confine import CageLevel
+from jobs.extraction.handover import MemberKeeper
 from jobs.extraction.options import USUAL, Ocr, ReadOptions
 from jobs.extraction.page_images import MOST_PAGES, Drawing, draw, has_images
-from jobs.extraction.result import Chunk, Extraction, Limits, Table
+from jobs.extraction.result import Chunk, Extraction, Limits, Member, Table
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.strength import cage_level
 from jobs.extraction.versions import DRAWING_VERSION, ENGINE_VERSION
@@ -45,6 +47,8 @@ __all__ = [
     "Drawing",
     "Extraction",
     "Limits",
+    "Member",
+    "MemberKeeper",
     "Ocr",
     "ReadOptions",
     "Table",

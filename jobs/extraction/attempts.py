@@ -12,9 +12,10 @@ from jobs.extraction import cage
 from jobs.extraction import media_types as mt
 from jobs.extraction.children import CHILD_PROGRAM
 from jobs.extraction.faults import RETRIED_BY_NEXT_READER, Fault, FaultCode, as_error
+from jobs.extraction.handover import MemberKeeper, take_members
 from jobs.extraction.options import USUAL, ReadOptions
 from jobs.extraction.registry import readers_for
-from jobs.extraction.result import GIB, Extraction, Limits
+from jobs.extraction.result import GIB, Extraction, Limits, Member
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.versions import ENGINE_VERSION
 from jobs.extraction.warm import is_wanted
@@ -34,6 +35,7 @@ def extract(
     options: ReadOptions = USUAL,
     on_progress: Callable[[float], None] | None = None,
     warm: bool = True,
+    members: MemberKeeper | None = None,
 ) -> Extraction:
     """Read a document in a caged child process.
 
@@ -47,6 +49,7 @@ def extract(
             is how a cancelled or lost job stops the work.
         warm: whether the child may be forked from this process's fork server; else it is started
             as a program of its own, which takes longer and is otherwise the same.
+        members: gets what is taken out of a mail or archive; nothing is with ``None``.
 
     Raises:
         Permanent: the document cannot be read: it is empty, protected, damaged, of an unsupported
@@ -59,7 +62,7 @@ def extract(
         readers = _choose(head, media_type, filename)
         tell = _Forward(on_progress)
         program = None if warm and is_wanted() else CHILD_PROGRAM
-        errand = _Errand(path, filename, media_type, limits, options, tell, program)
+        errand = _Errand(path, filename, media_type, limits, options, tell, program, members)
         extraction = _try_readers(readers, errand)
     except Fault as fault:
         expected = _expected(media_type, filename)
@@ -121,6 +124,7 @@ class _Errand:
     options: ReadOptions
     on_progress: Callable[[float], None]
     program: Sequence[str] | None
+    members: MemberKeeper | None
 
 
 def _try_readers(readers: tuple[str, ...], errand: _Errand) -> Extraction:
@@ -151,13 +155,21 @@ def _read(errand: _Errand, reader: str, seconds: float) -> Extraction:
         "seconds": seconds,
         "limits": errand.limits.to_json(),
         "options": errand.options.to_json(),
+        "members": errand.members is not None,
     }
+    members: list[Member] = []
+
+    def take_over(scratch: Path, answer: dict[str, JSON]) -> None:
+        if errand.members is not None and "fault" not in answer:
+            members.extend(take_members(scratch, answer.get("members"), errand.limits, errand.members))
+
     answer, usage = cage.run(
         request,
         limits=errand.limits,
         seconds=seconds,
         on_progress=errand.on_progress,
         program=errand.program,
+        take_over=take_over,
     )
     if "fault" in answer:
         raise cage.fault_of(answer)
@@ -168,6 +180,8 @@ def _read(errand: _Errand, reader: str, seconds: float) -> Extraction:
                 **(body if isinstance(body, dict) else {}),
                 "media_type": errand.media_type,
                 "engine_version": ENGINE_VERSION,
+                # Whose bytes they are is never the child's word.
+                "members": [member.to_json() for member in members],
             }
         )
     except ValueError as error:

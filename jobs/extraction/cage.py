@@ -66,6 +66,7 @@ def run(
     seconds: float,
     on_progress: Callable[[float], None],
     program: Sequence[str] | None = None,
+    take_over: Callable[[Path, dict[str, JSON]], None] | None = None,
 ) -> tuple[dict[str, JSON], Usage]:
     """Start a child, wait for it and return the JSON object that it wrote.
 
@@ -78,6 +79,7 @@ def run(
         program: the command to start instead of asking the fork server, which is asked with
             ``None``; it gets the scratch folder, the progress descriptor and this process's id as
             its last three arguments.
+        take_over: called with the scratch folder and the child's object, before the folder goes.
 
     Raises:
         Fault: when the child reached a limit, crashed, or wrote no valid result.
@@ -88,7 +90,10 @@ def run(
         raise Fault(FaultCode.ENVIRONMENT, note=type(error).__name__) from error
     try:
         ending = _run_in(scratch, request, limits, seconds, on_progress, program)
-        return _read_result(scratch, ending, limits), ending.usage
+        answer = _read_result(scratch, ending, limits)
+        if take_over is not None:
+            take_over(scratch, answer)
+        return answer, ending.usage
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

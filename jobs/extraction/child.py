@@ -20,6 +20,8 @@ from jobs.extraction.cage import REQUEST_NAME, RESULT_NAME
 from jobs.extraction.completion import complete
 from jobs.extraction.confine import CageLevel, confine, shut_in
 from jobs.extraction.faults import Fault, FaultCode
+from jobs.extraction.handover import MEMBERS_NAME
+from jobs.extraction.members import unpack
 from jobs.extraction.options import ReadOptions
 from jobs.extraction.reading import Reader, Source
 from jobs.extraction.result import Limits
@@ -53,14 +55,14 @@ def read_one(scratch: Path, pipe: int, parent_pid: int) -> NoReturn:
         if shut_in(Path(str(request["path"])), scratch) < CageLevel.named(limits.cage_level):
             answer: dict[str, object] = {"fault": FaultCode.ENVIRONMENT.value, "note": "cage level"}
         else:
-            answer = _answer(request, limits, pipe)
+            answer = _answer(request, limits, pipe, scratch)
         _write(scratch / RESULT_NAME, answer)
         status = 0
     finally:
         os._exit(status)
 
 
-def _answer(request: dict[str, object], limits: Limits, pipe: int) -> dict[str, object]:
+def _answer(request: dict[str, object], limits: Limits, pipe: int, scratch: Path) -> dict[str, object]:
     """Run the reader; every way it can fail becomes a fault code."""
     try:
         source = Source(
@@ -77,11 +79,15 @@ def _answer(request: dict[str, object], limits: Limits, pipe: int) -> dict[str, 
             return {"drawing": drawing.draw(source, int(str(request["first_page"])))}
         module = importlib.import_module(f"jobs.extraction.readers.{request['reader']}")
         reader = cast("Reader", module.read)
-        extraction = complete(reader(source), source)
+        reading = reader(source)
+        # A request of somebody who keeps no members says nothing of them.
+        takes_members = request.get("members", False)
+        names = unpack(source, scratch / MEMBERS_NAME, reading.warnings) if takes_members else []
+        extraction = complete(reading, source)
     # Panics of engines written in Rust derive from BaseException.
     except BaseException as error:  # noqa: BLE001
         return {"fault": _code_of(error).value, "note": _note_of(error)}
-    return {"extraction": extraction.to_json()}
+    return {"extraction": extraction.to_json(), "members": names}
 
 
 def _report(pipe: int, share: float) -> None:

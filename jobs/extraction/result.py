@@ -32,6 +32,9 @@ class Limits:
         image_pixels: the largest picture that is decoded.
         cage_level: the least :class:`jobs.extraction.CageLevel`, in lower case; where the machine does not
             let a document be shut in so well, it is not opened.
+        members: attachments of a mail, or files of an archive, that are taken out.
+        member_bytes: the largest of them that is taken out.
+        members_bytes: all of one document together.
     """
 
     wall_seconds: float = 55.0
@@ -45,6 +48,9 @@ class Limits:
     ocr_max_pages: int = 50
     image_pixels: int = 120_000_000
     cage_level: str = "limits"
+    members: int = 200
+    member_bytes: int = 50 * MIB
+    members_bytes: int = 200 * MIB
 
     def to_json(self) -> dict[str, JSON]:
         """Return the limits as a JSON object for the child process."""
@@ -137,6 +143,39 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A file that was taken out of a document.
+
+    Attributes:
+        name: as its sender gave it, made safe to show.
+        sha256: of its bytes, which are kept under it.
+        size: in bytes.
+        media_type: of its content.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    media_type: str
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the member as a JSON object; ``from_json`` reads it back."""
+        return {"name": self.name, "sha256": self.sha256, "size": self.size, "media_type": self.media_type}
+
+    @classmethod
+    def from_json(cls, value: JSON) -> Member:
+        """Build a member from what ``to_json`` returned.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        size = _optional_count(value, "size") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or size is None:
+            raise ValueError("a member is not an object with a size")
+        return cls(text_of(value, "name"), text_of(value, "sha256"), size, text_of(value, "media_type"))
+
+
+@dataclass(frozen=True, slots=True)
 class Extraction:
     """The text of one document, its structure and what is known of it.
 
@@ -155,6 +194,7 @@ class Extraction:
         tables: what the document shows as tables, in its order.
         markdown_pages: where each page begins in the Markdown, in characters; empty when that cannot be told.
         chunks: passages for retrieval: together they are the text, but for the white space between.
+        members: what was taken out of it; set by the process that has kept their bytes.
     """
 
     text: str
@@ -171,6 +211,7 @@ class Extraction:
     tables: list[Table] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
     markdown_pages: list[int] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the extraction as a JSON object; ``from_json`` reads it back."""
@@ -179,6 +220,7 @@ class Extraction:
             **plain,
             "tables": [table.to_json() for table in self.tables],
             "chunks": [chunk.to_json() for chunk in self.chunks],
+            "members": [member.to_json() for member in self.members],
         }
 
     @classmethod
@@ -207,6 +249,7 @@ class Extraction:
             tables=[Table.from_json(table) for table in _list(value, "tables")],
             chunks=[Chunk.from_json(chunk) for chunk in _list(value, "chunks")],
             markdown_pages=[count_of({"start": start}, "start") for start in _list(value, "markdown_pages")],
+            members=[Member.from_json(member) for member in _list(value, "members")],
         )
 
 

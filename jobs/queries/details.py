@@ -18,6 +18,7 @@ from jobs.rows import ITEM_COLUMNS, to_artifact, to_attempt, to_document, to_eve
 from jobs.tables import (
     artifacts,
     attempts,
+    child_documents,
     documents,
     drawing_orders,
     events,
@@ -62,6 +63,23 @@ class Details(Reads):
             if row is not None:
                 return to_document(row)
         raise DocumentNotFound("There is no such document.")
+
+    def parent_of(self, document_id: str) -> Document | None:
+        """Return the document that this one was taken out of, ``None`` for what was uploaded."""
+        statement = (
+            sa.select(documents)
+            .join(child_documents, child_documents.c.parent_id == documents.c.id)
+            .where(child_documents.c.document_id == document_id)
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else to_document(row)
+
+    def count_children(self, document_id: str) -> int:
+        """Return how many documents were taken out of this one itself."""
+        statement = sa.select(sa.func.count()).where(child_documents.c.parent_id == document_id)
+        with reading(self._engine) as connection:
+            return connection.execute(statement).scalar_one()
 
     # Items.
 

@@ -22,7 +22,7 @@ from jobs.paging import Order, Page, make_cursor, newest_first
 from jobs.queries import labels
 from jobs.queries.base import Reads, Scope, scope
 from jobs.rows import ITEM_COLUMNS, to_document, to_item
-from jobs.tables import SEGMENTS, SEGMENTS_OF, artifacts, documents, queue_items, results
+from jobs.tables import SEGMENTS, SEGMENTS_OF, artifacts, child_documents, documents, queue_items, results
 
 SEARCHED_AT_ONCE = 10_000
 _HASH_DIGITS = 64
@@ -140,6 +140,27 @@ class Lists(Reads):
         with reading(self._engine) as connection:
             keys = _find_keys(connection, source, text, before, limit)
             return Page(_document_rows(connection, keys.document_ids), keys.next_cursor, keys.searched)
+
+    def children(self, document_id: str, *, after: str | None = None, limit: int = 50) -> Page[DocumentRow]:
+        """Return the documents that were taken out of one, in their order in it.
+
+        Args:
+            document_id: the mail or archive.
+            after: the cursor of the page before.
+            limit: at most this many rows.
+        """
+        position = child_documents.c.position
+        last = int(after) if after is not None and after.isdecimal() and len(after) < 10 else -1
+        statement = (
+            sa.select(child_documents.c.document_id, position)
+            .where(child_documents.c.parent_id == document_id, position > last)
+            .order_by(position)
+            .limit(limit + 1)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(statement).all()
+            cursor = str(rows[limit - 1].position) if len(rows) > limit else None
+            return Page(_document_rows(connection, [row.document_id for row in rows[:limit]]), cursor, None)
 
     def items(
         self,

@@ -123,8 +123,14 @@ class Attempts(Claiming):
         Raises:
             LeaseLost: the item is no longer this attempt's; nothing was stored.
         """
+        companions = [one.companion for one in ended if one.companion is not None]
         with self._engine.begin() as connection:
-            return self._keep(connection, lease, ended)
+            for companion in companions:
+                companion.hold(connection)
+            asked = self._keep(connection, lease, ended)
+            for companion in companions:
+                companion.write(connection, lease.lease_id)
+            return asked
 
     def _keep(self, connection: sa.Connection, lease: Lease, ended: Sequence[Checkpoint]) -> bool:
         """Write down stages that ended; see :meth:`checkpoint_all`."""
@@ -189,6 +195,21 @@ class Attempts(Claiming):
         ]
         if rows:
             connection.execute(sa.insert(page_images), rows)
+
+    def tell_children(
+        self, connection: sa.Connection, lease_id: str, item: QueueItem, made: int, left_out: dict[str, int]
+    ) -> None:
+        """Write the event that documents were made of what an item's document holds.
+
+        Args:
+            connection: in the transaction that makes them.
+            lease_id: the attempt's.
+            item: whose document it is.
+            made: how many.
+            left_out: how many were not, by the bound that was reached.
+        """
+        data: dict[str, JSON] = {"made": made, **left_out}
+        self._append(connection, item, "children", data, lease_id=lease_id)
 
     def _is_pruned(self, connection: sa.Connection, artifact: Artifact) -> bool:
         """Tell whether a kept artifact was deleted since it was read; if not, it stays until the commit."""

@@ -65,7 +65,9 @@ def prune(
 def delete_document(
     engine: sa.Engine, settings: Settings, service: DocumentQueueService, document_id: str, by: str
 ) -> None:
-    """Delete a document with its items, events and results; its bytes go after ``BYTES_GRACE_HOURS``.
+    """Delete a document with its items, events and results, and what came out of it; all or nothing.
+
+    Its bytes go after ``BYTES_GRACE_HOURS``.
 
     Args:
         engine: the database.
@@ -83,9 +85,14 @@ def delete_document(
         raise DocumentNotFound("There is no such document.")
     rows = RowDuties(engine, settings, service, BlobStore(settings.data_dir))
     with engine.begin() as connection:
-        if rows.delete_documents(connection, [known]) == 0:
-            present = sa.select(documents.c.id).where(documents.c.id == known)
-            if connection.execute(present).scalar() is None:
-                raise DocumentNotFound("There is no such document.")
-            raise IllegalTransition("This document still has a job that is not over; cancel it first.")
+        present = sa.select(documents.c.id).where(documents.c.id == known)
+        if connection.execute(present).scalar() is None:
+            raise DocumentNotFound("There is no such document.")
+        family = [known, *rows.descendants_of(connection, known)]
+        if rows.delete_documents(connection, family) < len(family):
+            # What was deleted comes back with the end of the transaction.
+            raise IllegalTransition(
+                "This document, or one that came out of it, still has a job that is not over; "
+                "cancel it first."
+            )
     log.info("document_deleted", document_id=known, by=by)

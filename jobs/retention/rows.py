@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from jobs.model import OPEN_STATUSES, Status
 from jobs.retention.base import DAY_SECONDS, MOST_AT_ONCE, PruneStatistics, slices
 from jobs.retention.store import ByteDuties
-from jobs.tables import documents, idempotency_keys, queue_items, results
+from jobs.tables import child_documents, documents, idempotency_keys, queue_items, results
 
 
 class RowDuties(ByteDuties):
@@ -96,8 +96,21 @@ class RowDuties(ByteDuties):
             self._service.purge_in(connection, some)
         connection.execute(sa.delete(results).where(results.c.document_id.in_(going)))
         self._note_unnamed(connection, {hashes[one] for one in going})
+        # What came out of them and stays is nobody's child then.
+        for column in (child_documents.c.document_id, child_documents.c.parent_id):
+            connection.execute(sa.delete(child_documents).where(column.in_(going)))
         connection.execute(sa.delete(documents).where(documents.c.id.in_(going)))
         return len(going)
+
+    def descendants_of(self, connection: sa.Connection, document_id: str) -> list[str]:
+        """Return the ids of all that came out of a document, however deep."""
+        found: list[str] = []
+        above = [document_id]
+        while above:
+            below = sa.select(child_documents.c.document_id).where(child_documents.c.parent_id.in_(above))
+            above = list(connection.execute(below).scalars())
+            found += above
+        return found
 
     def prune_keys(self, done: PruneStatistics, deadline: float) -> None:
         """Delete the answers that were kept for an Idempotency-Key for long enough."""

@@ -93,7 +93,7 @@ def test_an_operator_s_presets_are_checked_at_the_start():
         '{"a": 1}',
     ):
         with pytest.raises(ConfigurationError, match="PRESETS"):
-            presets_of(Settings(presets=presets))
+            presets_of(Settings(presets=wrong))
 
 
 def test_what_is_kept_of_options_has_no_password_in_clear():

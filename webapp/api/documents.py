@@ -83,7 +83,23 @@ def document(document_id: str) -> ResponseReturnValue:
     body["language"] = _last_word(results.values(), "language")
     body["document_type"] = _last_word(results.values(), "document_type")
     body["job"] = None if item is None else job_json(item, now, waiting_of(item))
+    parent = services().queries.parent_of(found.id)
+    body["parent"] = None if parent is None else document_json(parent)
+    body["children"] = services().queries.count_children(found.id)
     body["results"] = {stage: artifact_json(artifact) for stage, artifact in results.items()}
+    return jsonify(body)
+
+
+@blueprint.get("/documents/<document_id>/children")
+def document_children(document_id: str) -> ResponseReturnValue:
+    """List what was taken out of a document, in its order there, each with its newest job."""
+    found = _document(document_id)
+    arguments = ListArguments.from_request()
+    page = services().queries.children(found.id, after=arguments.cursor, limit=arguments.limit)
+    now = services().queries.now()
+    reasons = reasons_of(page.rows)
+    rows: list[JSON] = [document_row_json(row, now, reasons) for row in page.rows]
+    body = {"documents": rows, **arguments.next_link("api.document_children", page, document_id=found.id)}
     return jsonify(body)
 
 

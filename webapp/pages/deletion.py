@@ -21,6 +21,7 @@ def confirm_delete(document_id: str) -> ResponseReturnValue:
         "confirm_delete.html",
         document=found,
         jobs=len(items),
+        children=services().queries.count_children(found.id),
         is_open=any(item.status in OPEN_STATUSES for item in items),
         grace_hours=services().settings.bytes_grace_hours,
     )

@@ -30,6 +30,7 @@ TABS = {
 # Beside these a picture of the page is shown.
 SPLIT_TABS = frozenset({"overview", "markdown", "text", "tables", "chunks", "metadata"})
 _JSON_SHOWN = 60_000
+CHILD_ROWS = 50
 # Of how many pages before and behind the one that is looked at thumbnails are shown.
 _PAGES_BEFORE, _PAGES_BEHIND = 2, 17
 
@@ -61,6 +62,9 @@ def document(document_id: str) -> ResponseReturnValue:
         item=item,
         items=items,
         reason=waiting_reason(waiting) if waiting is not None else None,
+        parent=services().queries.parent_of(found.id),
+        children=services().queries.children(found.id, after=request.args.get("after"), limit=CHILD_ROWS),
+        children_count=services().queries.count_children(found.id),
         extract=results["extract"].body if "extract" in results else {},
         analysis=results["analyze"].body if "analyze" in results else {},
         table_count=len(extraction.tables) if extraction else 0,
