@@ -28,7 +28,10 @@ OPEN_STATUSES = (Status.PENDING, Status.IN_PROGRESS)
 ENDED_STATUSES = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
-OPERATION_NAMES = ("process", "extract", "analyze")
+RETRY_PAGES = "retry_pages"
+"""Read again what failed of a document, and make a whole of it with what is kept."""
+
+OPERATION_NAMES = ("process", "extract", "analyze", RETRY_PAGES)
 """What can be asked to be done with a document; :mod:`jobs.operations` says how."""
 
 
@@ -113,6 +116,8 @@ class QueueItem(NamedTuple):
     deferred: bool = False
     superseded: bool = False
     started_at: datetime | None = None
+    page: int | None = None
+    page_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +145,13 @@ class Checkpoint:
         stage: its name.
         artifact: its product.
         reused: whether the artifact was already stored.
+        had_partial: whether pages of it were kept before, which are needed no more.
     """
 
     stage: str
     artifact: Artifact
     reused: bool
+    had_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +237,21 @@ class Artifact:
     body: dict[str, JSON]
     meta: dict[str, JSON]
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PartialResult:
+    """The pages that a running item has read so far.
+
+    Attributes:
+        page: how many are read.
+        page_count: how many are to be read.
+        texts: their Markdown by number, in order; of a very long document the beginning.
+    """
+
+    page: int
+    page_count: int
+    texts: dict[int, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,22 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from jobs import extraction
 from jobs.analysis import AnalysisInput, Analyzer, BuiltinAnalyzer, OpenAIAnalyzer
-from jobs.errors import UnsupportedOperation
-from jobs.model import JSON, Artifact, Document
+from jobs.errors import Permanent, UnsupportedOperation
+from jobs.model import JSON, RETRY_PAGES, Artifact, Document
 from jobs.settings import Settings
+
+
+class Report(Protocol):
+    """Takes how far a stage is."""
+
+    def __call__(self, progress: float, page: int = 0, page_count: int = 0) -> None:
+        """Say how much is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +36,18 @@ class StageInput:
         document: the document.
         path: its bytes.
         done: the artifacts of the stages before, by name.
-        report: call with a progress in [0, 1]; it raises when the attempt has to stop.
+        report: call with a progress in [0, 1], and where there are pages with how many are done and how
+            many there are; it raises when the attempt has to stop.
+        show_pages: takes the pages that are read while others are not yet.
+        base: what this stage once made of the document and shall mend; its failed pages are wanted only.
     """
 
     document: Document
     path: Path
     done: dict[str, Artifact]
-    report: Callable[[float], None]
+    report: Report
+    show_pages: extraction.OnPages | None = None
+    base: Artifact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +101,26 @@ class ExtractStage:
             cpu_seconds=max(1, int(self.settings.extract_timeout_seconds)),
             memory_bytes=self.settings.extract_memory_bytes,
         )
-        found = extraction.extract(
-            stage_input.path,
-            filename=stage_input.document.filename,
-            limits=limits,
-            on_progress=stage_input.report,
-        )
+        base = None if stage_input.base is None else extraction.Extraction.from_json(stage_input.base.body)
+        # Without the places of its pages an older result cannot be mended, and all is read anew.
+        wanted = [one.page for one in base.failed_pages] if base is not None and base.page_starts else []
+        try:
+            found = extraction.extract(
+                stage_input.path,
+                filename=stage_input.document.filename,
+                limits=limits,
+                only=wanted,
+                on_progress=lambda at: stage_input.report(at.share, at.page, at.page_count),
+                on_pages=None if wanted else stage_input.show_pages,
+            )
+        except Permanent:
+            if base is None or not wanted:
+                raise
+            # Nothing more can be had of these pages; what there is stays as it was.
+            found = base
+        else:
+            if base is not None and wanted:
+                found = extraction.merge(base, found, wanted)
         meta: dict[str, JSON] = {
             "title": found.title,
             "page_count": found.page_count,
@@ -103,6 +128,7 @@ class ExtractStage:
             "characters": len(found.text),
             "engine": found.engine,
             "warnings": len(found.warnings),
+            "failed_pages": len(found.failed_pages),
         }
         return StageOutput(body=found.to_json(), meta=meta)
 
@@ -166,6 +192,7 @@ OPERATIONS: dict[str, Operation] = {
     "process": Operation("process", ("extract", "analyze"), frozenset({"extract", "analyze"})),
     "extract": Operation("extract", ("extract",), frozenset({"extract"})),
     "analyze": Operation("analyze", ("extract", "analyze"), frozenset({"analyze"})),
+    RETRY_PAGES: Operation(RETRY_PAGES, ("extract", "analyze"), frozenset()),
 }
 
 
@@ -229,13 +256,16 @@ def _make_analyzer(settings: Settings) -> Analyzer:
     return BuiltinAnalyzer()
 
 
-def cache_key(stage: Stage, document: Document, done: dict[str, Artifact]) -> str:
+def cache_key(
+    stage: Stage, document: Document, done: dict[str, Artifact], base: Artifact | None = None
+) -> str:
     """Name the artifact that a stage would produce.
 
     Args:
         stage: the stage.
         document: whose content is read.
         done: the artifacts of the stages before, which the product depends on.
+        base: the artifact that is mended.
 
     Returns:
         64 hexadecimal digits.
@@ -249,4 +279,6 @@ def cache_key(stage: Stage, document: Document, done: dict[str, Artifact]) -> st
         "version": stage.engine_version,
         "inputs": sorted(artifact.cache_key for artifact in done.values()),
     }
+    if base is not None:
+        parts["base"] = base.id
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

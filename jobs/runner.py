@@ -24,6 +24,7 @@ from jobs.heartbeat import Heartbeat, Keeper, OutOfTime
 from jobs.ids import new_id
 from jobs.model import (
     JSON,
+    RETRY_PAGES,
     Artifact,
     CancelAcknowledged,
     Checkpoint,
@@ -278,18 +279,23 @@ class Runner:
         done: dict[str, Artifact] = {}
         for name in operation.stages:
             stage = self._stages[name]
-            key = cache_key(stage, document, done)
+            base = self._base(item) if name == "extract" else None
+            key = cache_key(stage, document, done, base)
             needed = resource_of(name, self._settings)
             # What others are asked for may take long, and may cost: nothing is left to be written then.
             heartbeat.enter(name, at_once=needed is not None)
-            kept = self._kept(item, stage, key, fresh=item.fresh and name in operation.own)
+            if base is not None and not base.body.get("failed_pages"):
+                kept: Artifact | None = base
+            else:
+                kept = self._kept(item, stage, key, fresh=item.fresh and name in operation.own)
             if kept is None:
                 if needed is not None:
                     self._service.enter_stage(lease, needed.key, needed.most)
-                done[name] = self._compute(stage, document, done, key, heartbeat)
+                done[name] = self._compute(stage, document, done, key, heartbeat, base)
             else:
                 done[name] = kept
-            heartbeat.end(Checkpoint(name, done[name], reused=kept is not None), at_once=needed is not None)
+            product = Checkpoint(name, done[name], reused=kept is not None, had_partial=heartbeat.had_partial)
+            heartbeat.end(product, at_once=needed is not None)
         if not heartbeat.is_settled_with_stages:
             heartbeat.write_down()
 
@@ -307,6 +313,12 @@ class Runner:
                 log.warning("stages_not_kept", item_id=heartbeat.lease.item.id)
             raise
 
+    def _base(self, item: QueueItem) -> Artifact | None:
+        """Return the extraction that an item is to mend, ``None`` for one that reads the whole document."""
+        if item.operation != RETRY_PAGES:
+            return None
+        return self._queries.unfinished_pages(item.id, item.document_id)
+
     def _kept(self, item: QueueItem, stage: Stage, key: str, *, fresh: bool) -> Artifact | None:
         """Return the artifact that makes computing needless.
 
@@ -318,12 +330,20 @@ class Runner:
         return self._queries.kept_artifact(key)
 
     def _compute(
-        self, stage: Stage, document: Document, done: dict[str, Artifact], key: str, heartbeat: Heartbeat
+        self,
+        stage: Stage,
+        document: Document,
+        done: dict[str, Artifact],
+        key: str,
+        heartbeat: Heartbeat,
+        base: Artifact | None,
     ) -> Artifact:
         path = self._blobs.path(document.sha256)
         if not path.exists():
             raise Permanent("The uploaded bytes are missing from the store.", code="bytes_missing")
-        output = stage.run(StageInput(document, path, dict(done), heartbeat.report))
+        output = stage.run(
+            StageInput(document, path, dict(done), heartbeat.report, heartbeat.show_pages, base)
+        )
         heartbeat.check()
         return Artifact(
             id=new_id(),

@@ -132,6 +132,8 @@ def job_json(
         "label": shown.value,
         "stage": item.stage,
         "progress": round(item.progress, 4),
+        "page": item.page if item.status is Status.IN_PROGRESS else None,
+        "page_count": item.page_count if item.status is Status.IN_PROGRESS else None,
         "priority": item.priority,
         "attempt": item.attempt,
         "failures": item.failures,
@@ -181,6 +183,7 @@ def document_json(document: Document) -> dict[str, JSON]:
             "original": url_for("api.document_original", document_id=document.id),
             "result": url_for("api.document_result", document_id=document.id),
             "reprocess": url_for("api.reprocess_document", document_id=document.id),
+            "retry_pages": url_for("api.retry_pages", document_id=document.id),
             "page": url_for("pages.document", document_id=document.id),
         },
     }

@@ -25,6 +25,7 @@ OPERATION_WORDS = {
     "process": "Extract and analyse",
     "extract": "Extract text only",
     "analyze": "Analyse again",
+    "retry_pages": "Read failed pages again",
 }
 REDIS_AWAY = "Redis unreachable: new jobs are accepted and start when it is back."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.extraction.language import detect
 from jobs.extraction.markdown import first_heading, to_plain
+from jobs.extraction.page_texts import NO_TEXT, failure_sentence
 from jobs.extraction.reading import Reading, Source
 from jobs.extraction.result import Extraction
 from jobs.extraction.versions import ENGINE_VERSION
@@ -23,12 +24,15 @@ def complete(reading: Reading, source: Source) -> Extraction:
     limit = source.limits.output_chars
     markdown = _cut(reading.markdown, limit, warnings)
     text = _cut(to_plain(markdown) if reading.text is None else reading.text, limit, warnings)
+    if reading.failed_pages:
+        warnings.append(failure_sentence(reading.failed_pages, reading.page_count))
     if not text.strip():
-        warnings.append("No text was found in this document.")
+        warnings.append(NO_TEXT)
     metadata = reading.metadata
     metadata["char_count"] = len(text)
     metadata["word_count"] = len(text.split())
     title = (reading.title or "").strip() or first_heading(markdown)
+    pages = _first_pages(reading.pages, limit)
     return Extraction(
         text=text,
         markdown=markdown,
@@ -40,8 +44,10 @@ def complete(reading: Reading, source: Source) -> Extraction:
         engine=reading.engine,
         engine_version=ENGINE_VERSION,
         warnings=list(dict.fromkeys(warnings)),
-        pages=_first_pages(reading.pages, limit),
+        pages=pages,
         tables=reading.tables or [],
+        page_starts=[min(start, len(markdown)) for start in reading.page_starts[: len(pages)]],
+        failed_pages=reading.failed_pages,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, NotFound
 
 from jobs.idempotency import Answer
-from jobs.model import JSON, Artifact, Document, Label, QueueItem
+from jobs.model import JSON, RETRY_PAGES, Artifact, Document, Label, QueueItem
 from jobs.waiting import Waiting
 from webapp.access import owner_filter
 from webapp.api import blueprint
@@ -32,7 +33,7 @@ from webapp.presenters import (
     retry_after,
     waiting_of,
 )
-from webapp.results import extracted_text, whole_result
+from webapp.results import extracted_text, require_failed_pages, whole_result
 from webapp.security import FOREIGN_FILE_POLICY, accepts_files
 from webapp.services import services
 from webapp.uploads import Outcome, accept_uploads
@@ -84,22 +85,26 @@ def document(document_id: str) -> ResponseReturnValue:
     body["language"] = _last_word(results.values(), "language")
     body["document_type"] = _last_word(results.values(), "document_type")
     body["job"] = None if item is None else job_json(item, now, waiting_of(item))
+    extract = results.get("extract")
+    body["failed_pages"] = [] if extract is None else extract.body.get("failed_pages") or []
     body["results"] = {stage: artifact_json(artifact) for stage, artifact in results.items()}
     return jsonify(body)
 
 
 @blueprint.get("/documents/<document_id>/text")
 def document_text(document_id: str) -> ResponseReturnValue:
-    """Hand out the extracted text."""
+    """Hand out the extracted text; with ``partial=1`` that of the pages that are read by now."""
     found = _document(document_id)
-    return _download(found, extracted_text(found).text, "text/plain; charset=utf-8", ".txt")
+    text = extracted_text(found, partial=bool(request.args.get("partial")))
+    return _download(found, text.text, "text/plain; charset=utf-8", ".txt", text.headers)
 
 
 @blueprint.get("/documents/<document_id>/markdown")
 def document_markdown(document_id: str) -> ResponseReturnValue:
-    """Hand out the extracted text with its structure, as Markdown."""
+    """Hand out the extracted text with its structure, as Markdown; ``partial=1`` as for the text."""
     found = _document(document_id)
-    return _download(found, extracted_text(found).markdown, "text/markdown; charset=utf-8", ".md")
+    text = extracted_text(found, partial=bool(request.args.get("partial")))
+    return _download(found, text.markdown, "text/markdown; charset=utf-8", ".md", text.headers)
 
 
 @blueprint.get("/documents/<document_id>/result")
@@ -148,6 +153,23 @@ def reprocess_document(document_id: str) -> ResponseReturnValue:
     return respond(_job_answer(item, None if current_turn() else waiting_of(item)))
 
 
+@blueprint.post("/documents/<document_id>/retry-pages")
+@idempotent
+def retry_pages(document_id: str) -> ResponseReturnValue:
+    """Read the pages again that could not be read, and no others; answers with the new job."""
+    found = _document(document_id)
+    require_failed_pages(found)
+    said = members("priority", "queue")
+    item = services().intake.reprocess(
+        found.id,
+        replace(parse_order(said), operation=RETRY_PAGES),
+        fresh=False,
+        turn=current_turn(),
+        answer=_job_answer,
+    )
+    return respond(_job_answer(item, None if current_turn() else waiting_of(item)))
+
+
 def _upload_answer(outcome: Outcome) -> Answer:
     accepted, refused = outcome
     body: dict[str, JSON] = {"documents": [accepted_json(one) for one in accepted]}
@@ -169,8 +191,10 @@ def _document(document_id: str) -> Document:
     return services().queries.document(document_id, owner=owner_filter())
 
 
-def _download(document: Document, body: str, content_type: str, extension: str) -> Response:
-    response = Response(body, content_type=content_type)
+def _download(
+    document: Document, body: str, content_type: str, extension: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    response = Response(body, content_type=content_type, headers=dict(headers or {}))
     # The text of a foreign file: no browser may take it for a page.
     response.headers["Content-Security-Policy"] = FOREIGN_FILE_POLICY
     if request.args.get("download"):

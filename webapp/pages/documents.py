@@ -6,7 +6,7 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from jobs.errors import AlreadyQueued, ItemNotFound
-from jobs.model import OPEN_STATUSES, OPERATION_NAMES, Label
+from jobs.model import OPEN_STATUSES, OPERATION_NAMES, RETRY_PAGES, Label
 from jobs.queries import DocumentRow
 from jobs.uploads import Accepted
 from webapp import markdown
@@ -14,6 +14,7 @@ from webapp.access import owner_filter
 from webapp.listing import ListArguments
 from webapp.pages import blueprint
 from webapp.presenters import reasons_of, segment_counts, waiting_of
+from webapp.results import partial_text, require_failed_pages
 from webapp.security import accepts_files
 from webapp.services import services
 from webapp.uploads import accept_uploads, duplicate_words
@@ -108,7 +109,10 @@ def document(document_id: str) -> ResponseReturnValue:
     items = services().queries.items_of(found.id)
     waiting = waiting_of(items[0]) if items else None
     extract = results["extract"].body if "extract" in results else {}
+    partial = partial_text(items[0]) if items and not extract else None
     text, source = str(extract.get("text") or ""), str(extract.get("markdown") or "")
+    if partial is not None:
+        text, source = partial.text, partial.markdown
     return render_template(
         "document.html",
         document=found,
@@ -122,7 +126,8 @@ def document(document_id: str) -> ResponseReturnValue:
         text_cut=len(text) > LONGEST_SHOWN_TEXT,
         rendered=markdown.render(source) if tab == "markdown" else None,
         markdown_cut=len(source) > markdown.LONGEST_RENDERED,
-        operations=OPERATION_NAMES,
+        operations=[name for name in OPERATION_NAMES if name != RETRY_PAGES],
+        partial=partial,
     )
 
 
@@ -135,6 +140,20 @@ def reprocess_document(document_id: str) -> ResponseReturnValue:
         item = services().service.enqueue(found.id, operation, fresh=not request.form.get("reuse"))
     except AlreadyQueued as error:
         flash("This document is already in the queue for that; here is its job.")
+        return redirect(url_for("pages.job", item_id=error.item_id), 303)
+    services().intake.announce([item])
+    return redirect(url_for("pages.job", item_id=item.id), 303)
+
+
+@blueprint.post("/documents/<document_id>/retry-pages")
+def retry_pages(document_id: str) -> ResponseReturnValue:
+    """Queue the pages that could not be read and show the new job, or the one that is already there."""
+    found = services().queries.document(document_id, owner=owner_filter())
+    require_failed_pages(found)
+    try:
+        item = services().service.enqueue(found.id, RETRY_PAGES)
+    except AlreadyQueued as error:
+        flash("The failed pages of this document are already being read again; here is the job.")
         return redirect(url_for("pages.job", item_id=error.item_id), 303)
     services().intake.announce([item])
     return redirect(url_for("pages.job", item_id=item.id), 303)
