@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from jobs.errors import Cancelled, LeaseLost
-from jobs.model import Checkpoint, Lease
+from jobs.model import Checkpoint, Lease, PartialResult
 from jobs.queue_service import DocumentQueueService
 from jobs.settings import Settings
 
@@ -26,6 +26,9 @@ log = structlog.get_logger()
 _TRUSTED_PART_OF_LEASE = 0.8
 # Progress is an event row; more than a few in a second tell nobody more.
 _PROGRESS_EVERY_SECONDS = 0.5
+_PAGES_EVERY_SECONDS, _PAGES_PAUSE = 2.0, 20.0
+# Of a long document so much is kept while it is read.
+_PAGES_CHARS = 1_000_000
 # A waiting person should not wait a whole heartbeat for a cancel.
 _LOOK_SECONDS = 2.0
 _TICK_SECONDS = 0.1
@@ -160,17 +163,21 @@ class Heartbeat:
     Attributes:
         before_stage: called before a stage begins.
         is_settled_with_stages: whether who settles the item writes down the stages that are not yet.
+        had_partial: whether pages were kept while others were read.
     """
 
     keeper: Keeper
     lease: Lease
     before_stage: Callable[[], None] | None = None
     is_settled_with_stages: bool = False
+    had_partial: bool = False
     _lost: bool = False
     _cancelled: bool = False
     _renewed_at: float = field(default_factory=time.monotonic)
     _reported_at: float = 0.0
     _reported: float = -1.0
+    _page: int = 0
+    _pages_at: float = 0.0
     _out_of_time_at: float = float("inf")
     # The stage that runs and those that ended, until somebody has written them down; and who may write.
     _unsaid: str | None = None
@@ -207,7 +214,7 @@ class Heartbeat:
             has_begun = self._begun or self.lease.item.started_at is not None
             if at_once or not has_begun or now - self._renewed_at > _BRIEF_SECONDS:
                 self._write_down(0.0)
-        self._reported = 0.0
+        self._reported, self._page = 0.0, 0
         self.check()
 
     def end(self, ended: Checkpoint, *, at_once: bool = False) -> None:
@@ -255,7 +262,7 @@ class Heartbeat:
                 # Whoever ends the stage tries again; the lease is renewed, or not, by its own rules.
                 log.warning("progress_not_written", item_id=self.lease.item.id)
 
-    def _write_down(self, progress: float = 0.0) -> bool:
+    def _write_down(self, progress: float = 0.0, pages: tuple[int, int] | None = None) -> bool:
         """Write down what ended, then what runs; return whether there was anything."""
         ended, stage = self._ended, self._unsaid
         if ended:
@@ -263,14 +270,18 @@ class Heartbeat:
             self._ended = []
         if stage is not None:
             self._unsaid, self._begun = None, True
-            self._note_renewal(self.keeper.service.renew(self.lease, stage=stage, progress=progress))
+            self._note_renewal(
+                self.keeper.service.renew(self.lease, stage=stage, progress=progress, pages=pages)
+            )
         return bool(ended) or stage is not None
 
-    def report(self, progress: float) -> None:
+    def report(self, progress: float, page: int = 0, page_count: int = 0) -> None:
         """Say how much of the stage is done; writes at most twice a second.
 
         Args:
             progress: 0 to 1.
+            page: how many pages are done.
+            page_count: how many there are; 0 when the work has none.
 
         Raises:
             LeaseLost: the item is no longer ours.
@@ -279,15 +290,34 @@ class Heartbeat:
         """
         self.check()
         now = time.monotonic()
-        if (
-            now - self._reported_at < _PROGRESS_EVERY_SECONDS or progress - self._reported < 0.01
-        ):  # less than a percent is no news
+        # Less than a percent is no news, unless it is another page.
+        is_news = progress - self._reported >= 0.01 or page > self._page
+        if now - self._reported_at < _PROGRESS_EVERY_SECONDS or not is_news:
             return
-        self._reported_at, self._reported = now, progress
+        self._reported_at, self._reported, self._page = now, progress, page
+        pages = (page, page_count) if page_count else None
         with contextlib.suppress(sa.exc.OperationalError), self._saying:
-            if not self._write_down(progress):
-                self._note_renewal(self.keeper.service.renew(self.lease, progress=progress))
+            if not self._write_down(progress, pages):
+                self._note_renewal(self.keeper.service.renew(self.lease, progress=progress, pages=pages))
         self.check()
+
+    def show_pages(self, texts: Mapping[int, str], page_count: int) -> None:
+        """Keep the pages that are read so far where people can read them; every few seconds at most.
+
+        Args:
+            texts: the Markdown of the pages by number.
+            page_count: how many there are to read.
+        """
+        now = time.monotonic()
+        if now < self._pages_at:
+            return
+        partial = PartialResult(len(texts), page_count, _beginning(texts))
+        with contextlib.suppress(sa.exc.OperationalError):
+            self.keeper.service.keep_partial(self.lease, partial)
+            self.had_partial = True
+        # However long they are, to keep them takes a small part of the time only.
+        took = time.monotonic() - now
+        self._pages_at = time.monotonic() + max(_PAGES_EVERY_SECONDS, _PAGES_PAUSE * took)
 
     def check(self) -> None:
         """Stop the attempt if it has to stop.
@@ -320,3 +350,15 @@ class Heartbeat:
 
     def _note_renewal(self, cancelled: bool) -> None:
         self.note(renewed=True, held=True, cancelled=cancelled)
+
+
+def _beginning(texts: Mapping[int, str]) -> dict[int, str]:
+    """Return the first pages, as many as are kept."""
+    kept: dict[int, str] = {}
+    left = _PAGES_CHARS
+    for page in sorted(texts):
+        left -= len(texts[page])
+        if left < 0:
+            break
+        kept[page] = texts[page]
+    return kept

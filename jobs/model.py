@@ -28,7 +28,10 @@ OPEN_STATUSES = (Status.PENDING, Status.IN_PROGRESS)
 ENDED_STATUSES = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
-OPERATION_NAMES = ("process", "extract", "analyze", "images")
+RETRY_PAGES = "retry_pages"
+"""Read again what failed of a document, and make a whole of it with what is kept."""
+
+OPERATION_NAMES = ("process", "extract", "analyze", "images", RETRY_PAGES)
 """What can be asked to be done with a document; :mod:`jobs.operations` says how."""
 
 IMAGES_OPERATION = "images"
@@ -117,6 +120,8 @@ class QueueItem(NamedTuple):
     superseded: bool = False
     started_at: datetime | None = None
     options: str | None = None
+    page: int | None = None
+    page_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +160,14 @@ class Checkpoint:
         artifact: its product.
         reused: whether the artifact was already stored.
         companion: what is written with it, ``None`` for most.
+        had_partial: whether pages of it were kept before, which are needed no more.
     """
 
     stage: str
     artifact: Artifact
     reused: bool
     companion: Companion | None = None
+    had_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +279,21 @@ class Artifact:
     meta: dict[str, JSON]
     created_at: datetime
     images: tuple[PageImage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartialResult:
+    """The pages that a running item has read so far.
+
+    Attributes:
+        page: how many are read.
+        page_count: how many are to be read.
+        texts: their Markdown by number, in order; of a very long document the beginning.
+    """
+
+    page: int
+    page_count: int
+    texts: dict[int, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,9 +18,16 @@ from typing import Protocol
 
 from jobs import extraction
 from jobs.analysis import AnalysisInput, Analyzer, BuiltinAnalyzer, OpenAIAnalyzer
-from jobs.errors import UnsupportedOperation
-from jobs.model import IMAGES_OPERATION, JSON, Artifact, Document, PageImage
+from jobs.errors import Permanent, UnsupportedOperation
+from jobs.model import IMAGES_OPERATION, JSON, RETRY_PAGES, Artifact, Document, PageImage
 from jobs.settings import Settings
+
+
+class Report(Protocol):
+    """Takes how far a stage is."""
+
+    def __call__(self, progress: float, page: int = 0, page_count: int = 0) -> None:
+        """Say how much is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +39,23 @@ class StageInput:
         path: its bytes.
         done: the artifacts of the stages before, by name.
         first_page: with which page to begin where pages are drawn, from 1.
-        report: call with a progress in [0, 1]; it raises when the attempt has to stop.
+        report: call with a progress in [0, 1], and where there are pages with how many are done and how
+            many there are; it raises when the attempt has to stop.
         options: what the sender asks of the reading.
         members: keeps what is taken out of the document.
+        show_pages: takes the pages that are read while others are not yet.
+        base: what this stage once made of the document and shall mend; its failed pages are wanted only.
     """
 
     document: Document
     path: Path
     done: dict[str, Artifact]
-    report: Callable[[float], None]
+    report: Report
     first_page: int = 1
     options: extraction.ReadOptions = extraction.USUAL
     members: extraction.MemberKeeper | None = None
+    show_pages: extraction.OnPages | None = None
+    base: Artifact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +105,28 @@ class ExtractStage:
 
     def run(self, stage_input: StageInput) -> StageOutput:
         """Read the file."""
-        found = extraction.extract(
-            stage_input.path,
-            filename=stage_input.document.filename,
-            limits=_limits(self.settings),
-            options=stage_input.options,
-            on_progress=stage_input.report,
-            members=stage_input.members if self.settings.max_members else None,
-        )
+        base = None if stage_input.base is None else extraction.Extraction.from_json(stage_input.base.body)
+        # Without the places of its pages an older result cannot be mended, and all is read anew.
+        wanted = [one.page for one in base.failed_pages] if base is not None and base.page_starts else []
+        try:
+            found = extraction.extract(
+                stage_input.path,
+                filename=stage_input.document.filename,
+                limits=_limits(self.settings),
+                options=stage_input.options,
+                only=wanted,
+                on_progress=lambda at: stage_input.report(at.share, at.page, at.page_count),
+                on_pages=None if wanted else stage_input.show_pages,
+                members=stage_input.members if self.settings.max_members else None,
+            )
+        except Permanent:
+            if base is None or not wanted:
+                raise
+            # Nothing more can be had of these pages; what there is stays as it was.
+            found = base
+        else:
+            if base is not None and wanted:
+                found = extraction.merge(base, found, wanted)
         meta: dict[str, JSON] = {
             "title": found.title,
             "page_count": found.page_count,
@@ -108,6 +134,7 @@ class ExtractStage:
             "characters": len(found.text),
             "engine": found.engine,
             "warnings": len(found.warnings),
+            "failed_pages": len(found.failed_pages),
         }
         return StageOutput(body=found.to_json(), meta=meta)
 
@@ -172,7 +199,7 @@ class ImagesStage:
             media_type=stage_input.document.media_type,
             limits=_limits(self.settings),
             first_page=stage_input.first_page,
-            on_progress=stage_input.report,
+            on_progress=lambda at: stage_input.report(at.share, at.page, at.page_count),
         )
         body: dict[str, JSON] = {"page_count": drawing.page_count, "warnings": list[JSON](drawing.warnings)}
         meta: dict[str, JSON] = {"page_count": drawing.page_count, "images": len(drawing.images)}
@@ -212,6 +239,7 @@ OPERATIONS: dict[str, Operation] = {
     "extract": Operation("extract", ("extract",), frozenset({"extract"})),
     "analyze": Operation("analyze", ("extract", "analyze"), frozenset({"analyze"})),
     IMAGES_OPERATION: Operation(IMAGES_OPERATION, (IMAGES_OPERATION,), frozenset({IMAGES_OPERATION})),
+    RETRY_PAGES: Operation(RETRY_PAGES, ("extract", "analyze"), frozenset()),
 }
 
 
@@ -285,6 +313,7 @@ def cache_key(
     done: dict[str, Artifact],
     first_page: int = 1,
     options: Mapping[str, JSON] = MappingProxyType({}),
+    base: Artifact | None = None,
 ) -> str:
     """Name the artifact that a stage would produce.
 
@@ -294,6 +323,7 @@ def cache_key(
         done: the artifacts of the stages before, which the product depends on.
         first_page: as in the stage's input.
         options: see :func:`jobs.read_options.key_parts`; they tell readings apart.
+        base: the artifact that is mended.
 
     Returns:
         64 hexadecimal digits.
@@ -311,4 +341,6 @@ def cache_key(
         parts["first_page"] = first_page
     if options and stage.name == "extract":
         parts["options"] = dict(options)
+    if base is not None:
+        parts["base"] = base.id
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from jobs.errors import ConfigurationError, Permanent
 from jobs.extraction import Ocr, ReadOptions
+from jobs.extraction.options import describe_pages
 from jobs.model import JSON
 from jobs.settings import Settings, load_or_create_secret_key
 
@@ -124,11 +125,6 @@ def _pages(raw: str) -> tuple[tuple[int, int], ...]:
         else:
             merged.append((first, last))
     return tuple(merged)
-
-
-def describe_pages(pages: tuple[tuple[int, int], ...]) -> str:
-    """Spell page ranges as people write them."""
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in pages)
 
 
 def pack_options(options: ReadOptions, settings: Settings) -> str | None:

@@ -18,6 +18,7 @@ from jobs.model import (
     Event,
     ItemId,
     PageImage,
+    PartialResult,
     QueueItem,
     Role,
     Status,
@@ -56,9 +57,13 @@ ITEM_COLUMNS = (
     queue_items.c.superseded,
     queue_items.c.started_at,
     queue_items.c.options,
+    queue_items.c.page,
+    queue_items.c.page_count,
 )
 """The columns of a :class:`jobs.model.QueueItem`, in its order."""
 _STATUS_AT = [column.name for column in ITEM_COLUMNS].index("status")
+# A tenth larger than by default, in a quarter of the time: a long document takes half a second less.
+_COMPRESSION = 2
 _STATUSES = {status.value: status for status in Status}
 
 
@@ -150,9 +155,16 @@ def to_page_image(row: sa.Row[*tuple[Any, ...]]) -> PageImage:
     return PageImage(row.page, row.size, row.width, row.height, row.media_type, row.data)
 
 
+def to_partial_result(row: sa.Row[*tuple[Any, ...]]) -> PartialResult:
+    """Make a partial result of a row of the ``partial_results`` table."""
+    texts = {int(page): str(text) for page, text in unpack(row.body).items()}
+    return PartialResult(page=row.page, page_count=row.page_count, texts=texts)
+
+
 def pack(body: dict[str, JSON]) -> bytes:
     """Compress a JSON object for storage."""
-    return zlib.compress(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+    plain = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return zlib.compress(plain, _COMPRESSION)
 
 
 def unpack(packed: bytes) -> dict[str, JSON]:

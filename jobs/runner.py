@@ -27,6 +27,7 @@ from jobs.ids import new_id
 from jobs.model import (
     IMAGES_OPERATION,
     JSON,
+    RETRY_PAGES,
     Artifact,
     CancelAcknowledged,
     Checkpoint,
@@ -286,23 +287,40 @@ class Runner:
         first_page = self._queries.first_drawn_page(item.id) if item.operation == IMAGES_OPERATION else 1
         for name in operation.stages:
             stage = self._stages[name]
-            key = cache_key(stage, document, done, first_page, asked)
+            base = self._base(item) if name == "extract" else None
+            key = cache_key(stage, document, done, first_page, asked, base)
             needed = resource_of(name, self._settings)
             # What others are asked for may take long, and may cost: nothing is left to be written then.
             heartbeat.enter(name, at_once=needed is not None)
-            kept = self._kept(item, stage, key, fresh=item.fresh and name in operation.own)
+            if base is not None and not base.body.get("failed_pages"):
+                kept: Artifact | None = base
+            else:
+                kept = self._kept(item, stage, key, fresh=item.fresh and name in operation.own)
             if kept is None:
                 if needed is not None:
                     self._service.enter_stage(lease, needed.key, needed.most)
                 work = StageInput(
-                    document, self._path_of(document), dict(done), heartbeat.report, first_page, options
+                    document,
+                    self._path_of(document),
+                    dict(done),
+                    heartbeat.report,
+                    first_page,
+                    options,
+                    show_pages=heartbeat.show_pages,
+                    base=base,
                 )
                 done[name] = self._compute(stage, work, key, heartbeat)
             else:
                 done[name] = kept
             children = self._children.of(done[name], item)
             heartbeat.end(
-                Checkpoint(name, done[name], reused=kept is not None, companion=children),
+                Checkpoint(
+                    name,
+                    done[name],
+                    reused=kept is not None,
+                    companion=children,
+                    had_partial=heartbeat.had_partial,
+                ),
                 at_once=needed is not None or children is not None,
             )
         if not heartbeat.is_settled_with_stages:
@@ -321,6 +339,12 @@ class Runner:
             except sa.exc.SQLAlchemyError:
                 log.warning("stages_not_kept", item_id=heartbeat.lease.item.id)
             raise
+
+    def _base(self, item: QueueItem) -> Artifact | None:
+        """Return the extraction that an item is to mend, ``None`` for one that reads the whole document."""
+        if item.operation != RETRY_PAGES:
+            return None
+        return self._queries.unfinished_pages(item.id, item.document_id)
 
     def _kept(self, item: QueueItem, stage: Stage, key: str, *, fresh: bool) -> Artifact | None:
         """Return the artifact that makes computing needless; none whose members' bytes are gone.

@@ -48,6 +48,7 @@ class Settings:
     policy_extract: str = ""
     policy_analyze: str = ""
     policy_images: str = ""
+    policy_retry_pages: str = ""
     max_upload_bytes: int = 50 * 1024 * 1024
     max_files_per_upload: int = 100
     min_free_bytes: int = 64 * 1024 * 1024

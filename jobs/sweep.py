@@ -74,6 +74,7 @@ def run(settings: Settings, engine: sa.Engine, delivery: Delivery, *, force: boo
     statistics.announced = announce_due(service, delivery, settings)
     service.fold_counts()
     service.forget_claims()
+    service.forget_partial_results()
     if service.begin_sweep("forget_workers", 3600.0):
         service.forget_workers()
     if service.begin_sweep("prune", _PRUNE_EVERY_SECONDS):

@@ -226,6 +226,9 @@ queue_items = sa.Table(
     sa.Column("started_at", UtcDateTime),
     # What the sender asks of the reading; NULL when all is as usual. See jobs.read_options.
     sa.Column("options", sa.Text()),
+    # Of the stage that runs: how many pages are done, and how many there are.
+    sa.Column("page", sa.Integer()),
+    sa.Column("page_count", sa.Integer()),
     sa.CheckConstraint("started_at IS NULL OR status = 'in_progress'", name="started_at"),
     sa.CheckConstraint("NOT deferred OR status = 'pending'", name="deferred"),
     sa.CheckConstraint(f"status IN ({STATUSES})", name="status"),
@@ -352,6 +355,21 @@ results = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Index(None, "document_id", "stage", "created_at"),
     sa.Index(None, "artifact_id"),
+)
+
+# The text of the pages that a running attempt has read so far; the last stage that wrote it deletes it, or
+# the sweep.
+partial_results = sa.Table(
+    "partial_results",
+    metadata,
+    sa.Column("item_id", Id, sa.ForeignKey("queue_items.id", ondelete="CASCADE"), primary_key=True),
+    # The fence that wrote it.
+    sa.Column("attempt", sa.Integer(), nullable=False),
+    sa.Column("lease_id", sa.String(32), nullable=False),
+    sa.Column("page", sa.Integer(), nullable=False),
+    sa.Column("page_count", sa.Integer(), nullable=False),
+    sa.Column("body", sa.LargeBinary(), nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
 )
 
 events = sa.Table(

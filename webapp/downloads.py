@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
 from urllib.parse import quote
 
@@ -11,7 +12,13 @@ from jobs.model import Document
 from webapp.security import FOREIGN_FILE_POLICY
 
 
-def download(document: Document, body: str | bytes, content_type: str, extension: str) -> Response:
+def download(
+    document: Document,
+    body: str | bytes,
+    content_type: str,
+    extension: str,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     """Make the answer with a part of a document's result; ``?download=1`` names it for saving.
 
     Args:
@@ -19,8 +26,9 @@ def download(document: Document, body: str | bytes, content_type: str, extension
         body: the text, or the file.
         content_type: of the body.
         extension: put behind the stem of the document's file name, such as ``.tables.xlsx``.
+        headers: what else is told.
     """
-    response = Response(body, content_type=content_type)
+    response = Response(body, content_type=content_type, headers=dict(headers or {}))
     # The text of a foreign file: no browser may take it for a page.
     response.headers["Content-Security-Policy"] = FOREIGN_FILE_POLICY
     if request.args.get("download"):

@@ -133,6 +133,8 @@ def job_json(
         "label": shown.value,
         "stage": item.stage,
         "progress": round(item.progress, 4),
+        "page": item.page if item.status is Status.IN_PROGRESS else None,
+        "page_count": item.page_count if item.status is Status.IN_PROGRESS else None,
         "priority": item.priority,
         "attempt": item.attempt,
         "failures": item.failures,
@@ -186,6 +188,7 @@ def document_json(document: Document) -> dict[str, JSON]:
             "result": url_for("api.document_result", document_id=document.id),
             "reprocess": url_for("api.reprocess_document", document_id=document.id),
             "children": url_for("api.document_children", document_id=document.id),
+            "retry_pages": url_for("api.retry_pages", document_id=document.id),
             "page": url_for("pages.document", document_id=document.id),
         },
     }

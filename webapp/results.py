@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from flask import url_for
 
 from jobs.extraction import Extraction
-from jobs.model import JSON, Artifact, Document
+from jobs.extraction.markdown import to_plain
+from jobs.model import JSON, Artifact, Document, QueueItem, Status
 from webapp.presenters import artifact_json, document_json, retry_after
 from webapp.problems import Problem
 from webapp.services import services
@@ -21,6 +24,69 @@ def extraction_of(document: Document) -> Extraction:
     if artifact is None:
         raise _not_ready(document)
     return Extraction.from_json(artifact.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Extracted text, plain and as Markdown.
+
+    Attributes:
+        page: of a text that is not whole yet, how many pages it has; ``None`` for a whole one.
+        page_count: how many it will have.
+    """
+
+    text: str
+    markdown: str
+    page: int | None = None
+    page_count: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What tells a program that this is not all."""
+        return {} if self.page is None else {"X-Pages": f"{self.page}/{self.page_count}", "Retry-After": "2"}
+
+
+def extracted_text(document: Document, *, partial: bool = False) -> Text:
+    """Return a document's text.
+
+    Args:
+        document: the document.
+        partial: while there is no whole text, the pages that are read by now will do.
+
+    Raises:
+        Problem: 404 ``not_ready``; it names the job, its status and when to ask again.
+    """
+    artifact = services().queries.artifact(document.id, "extract")
+    if artifact is not None:
+        return Text(str(artifact.body.get("text") or ""), str(artifact.body.get("markdown") or ""))
+    found = partial_text(services().queries.newest_item(document.id)) if partial else None
+    if found is None:
+        raise _not_ready(document)
+    return found
+
+
+def partial_text(item: QueueItem | None) -> Text | None:
+    """Return the pages that a running item has read so far; ``None`` when there are none yet."""
+    if item is None or item.status is not Status.IN_PROGRESS:
+        return None
+    found = services().queries.partial_result(item.id)
+    if found is None:
+        return None
+    pages = [text.strip() for text in found.texts.values() if text.strip()]
+    return Text(
+        "\n\n".join(to_plain(text) for text in pages), "\n\n".join(pages), found.page, found.page_count
+    )
+
+
+def require_failed_pages(document: Document) -> None:
+    """Make sure that there are pages to read again.
+
+    Raises:
+        Problem: 409 ``no_failed_pages``; every page was read, or nothing has been read yet.
+    """
+    artifact = services().queries.artifact(document.id, "extract")
+    if artifact is None or not artifact.body.get("failed_pages"):
+        raise Problem(409, "No page of this document has failed.", code="no_failed_pages")
 
 
 def whole_result(document: Document) -> dict[str, JSON]:

@@ -27,6 +27,7 @@ OPERATION_WORDS = {
     "extract": "Extract text only",
     "analyze": "Analyse again",
     "images": "Draw pages",
+    "retry_pages": "Read failed pages again",
 }
 _FACT_NAMES = {
     "char_count": "Characters", "word_count": "Words", "row_count": "Rows", "column_count": "Columns",

@@ -54,7 +54,10 @@ _DAY_FIRST = re.compile(
     rf"(?<![\w/])({_DAY})(?:st|nd|rd|th|\.)?[ -](?:of |de )?({_MONTH})[ ,-]{{1,2}}(?:de )?({_YEAR})",
     re.IGNORECASE,
 )
-_MONTH_FIRST = re.compile(rf"\b({_MONTH}) ({_DAY})(?:st|nd|rd|th)?,? ({_YEAR})", re.IGNORECASE)
+# Few words stand before a number: the look ahead spares the others a comparison with every month.
+_MONTH_FIRST = re.compile(
+    rf"\b(?=[^\W\d_]{{3,10}}\.? \d)({_MONTH}) ({_DAY})(?:st|nd|rd|th)?,? ({_YEAR})", re.IGNORECASE
+)
 _CJK_DATE = re.compile(rf"({_YEAR}) ?年 ?(\d{{1,2}}) ?月 ?(\d{{1,2}}) ?日")
 _PHONE = re.compile(
     r"(?<![\w.+/-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,5}\)[ .-]?)?\d{2,5}(?:[ .-]\d{2,8}){1,4}(?![\w/-])"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from jobs.analysis.language import UNSPACED_CHARACTER
@@ -14,7 +15,11 @@ _VOWEL_GROUP = re.compile(r"[aeiouy]+")
 
 
 def measure(
-    text: str, blocks: list[Block], sentences: list[Sentence], language: str | None
+    text: str,
+    blocks: list[Block],
+    sentences: list[Sentence],
+    language: str | None,
+    share: float = 1.0,
 ) -> dict[str, JSON]:
     """Count what the text is made of.
 
@@ -23,6 +28,8 @@ def measure(
         blocks: its blocks.
         sentences: its sentences.
         language: ISO 639-1 code; the reading ease is given for English only.
+        share: of the whole, what the text is a sample of: whatever grows with the length is told for
+            the whole.
 
     Returns:
         ``characters``, ``words``, ``unique_words``, ``sentences``, ``paragraphs``, ``headings``,
@@ -39,13 +46,13 @@ def measure(
     minutes = len(words) / _WORDS_PER_MINUTE + unspaced / _UNSPACED_CHARACTERS_PER_MINUTE
     prose = [sentence for sentence in sentences if sentence.prose]
     figures: dict[str, JSON] = {
-        "characters": len(text),
-        "words": count,
+        "characters": round(len(text) / share),
+        "words": round(count / share),
         "unique_words": len({word.lower() for word in words}),
-        "sentences": len(sentences),
-        "paragraphs": sum(block.prose for block in blocks),
-        "headings": sum(block.heading for block in blocks),
-        "reading_minutes": max(0.1, round(minutes, 1)) if count else 0.0,
+        "sentences": round(len(sentences) / share),
+        "paragraphs": round(sum(block.prose for block in blocks) / share),
+        "headings": round(sum(block.heading for block in blocks) / share),
+        "reading_minutes": max(0.1, round(minutes / share, 1)) if count else 0.0,
     }
     prose_words = [word for sentence in prose for word in words_of(sentence.text)]
     if prose and not unspaced:
@@ -62,11 +69,12 @@ def _reading_ease(words: list[str], sentences: int) -> float:
     206.835 - 1.015 words/sentences - 84.6 syllables/words.
     """
     sample = words[:20_000]
-    syllables = sum(_syllables(word.lower()) for word in sample)
+    syllables = sum(map(_syllables, map(str.lower, sample)))
     score = 206.835 - 1.015 * len(words) / sentences - 84.6 * syllables / len(sample)
     return round(min(121.0, max(-50.0, score)), 1)
 
 
+@functools.lru_cache(maxsize=50_000)
 def _syllables(word: str) -> int:
     """Estimate the syllables of an English word: vowel groups without a silent final e."""
     groups = len(_VOWEL_GROUP.findall(word))

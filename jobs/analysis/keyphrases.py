@@ -8,10 +8,10 @@ score grows with its frequency, an early first place, how often it stands whole,
 
 from __future__ import annotations
 
+import functools
 import heapq
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -35,7 +35,11 @@ class _Candidate:
     count: float = 0.0
     whole: int = 0
     first: int = 0
-    spellings: Counter[str] = field(default_factory=Counter)
+    spellings: dict[str, int] = field(default_factory=dict)
+
+    def spelling(self) -> str:
+        """Return the most frequent spelling, the first of several."""
+        return max(self.spellings, key=self.spellings.__getitem__)
 
 
 def find_keyphrases(
@@ -66,7 +70,7 @@ def find_keyphrases(
     chosen = _without_containment(
         [(phrase, score) for score, phrase in scored[: 20 * limit]], candidates, limit
     )
-    return [candidates[phrase].spellings.most_common(1)[0][0] for phrase in chosen]
+    return [candidates[phrase].spelling() for phrase in chosen]
 
 
 def _collect(sentences: Iterable[Sentence], stop: frozenset[str]) -> tuple[dict[str, _Candidate], int]:
@@ -99,12 +103,13 @@ def _runs(tokens: list[str], stop: frozenset[str]) -> Iterator[list[str]]:
         yield run
 
 
+@functools.lru_cache(maxsize=50_000)
 def _is_content(word: str) -> bool:
     """Return whether a word may be part of a keyphrase."""
     return (
         1 < len(word) <= MAX_WORD_CHARACTERS
         and not word.startswith("\\")
-        and sum(character.isalpha() for character in word) > len(word) / 2
+        and (word.isalpha() or sum(map(str.isalpha, word)) > len(word) / 2)
         and _ENGLISH_ADVERB.fullmatch(word) is None
     )
 
@@ -123,7 +128,8 @@ def _count_run(run: list[str], candidates: dict[str, _Candidate], position: int)
             whole = end - start == size
             candidate.whole += whole
             if len(candidate.spellings) < 4:
-                candidate.spellings[" ".join(run[start:end])] += 1
+                spelled = " ".join(run[start:end])
+                candidate.spellings[spelled] = candidate.spellings.get(spelled, 0) + 1
 
 
 def _forget_rare(candidates: dict[str, _Candidate]) -> None:
@@ -141,7 +147,7 @@ def _score(phrase: str, candidate: _Candidate, length: int) -> float:
     words = len(parts)
     if len(set(parts)) < words:
         return 0.0
-    if words == 1 and len(phrase) < 3 and not candidate.spellings.most_common(1)[0][0].isupper():
+    if words == 1 and len(phrase) < 3 and not candidate.spelling().isupper():
         return 0.0
     frequency = math.log2(1 + candidate.count)
     position = 1.0 + 1.0 / (1.0 + 8.0 * candidate.first / max(length, 120))

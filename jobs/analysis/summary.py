@@ -193,7 +193,7 @@ def _prose_likeness(sentence: Sentence, words: int) -> float:
         factor *= 0.5
     if _DANGLING.match(text):
         factor *= 0.75
-    odd = sum(not (character.isalpha() or character.isspace()) for character in text)
+    odd = len(text) - sum(map(str.isalpha, text)) - sum(map(str.isspace, text))
     if odd > 0.2 * len(text):
         factor *= 0.4
     return max(0.05, factor)

@@ -12,10 +12,12 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAX_CHARACTERS = 1_000_000
+MAX_CHARACTERS = 200_000
 MAX_SENTENCE_CHARACTERS = 700
 MAX_WORD_CHARACTERS = 50
 _MAX_BRACKETED = 300
+# The second half of what is read of a long text is made of so many pieces.
+_SAMPLES = 30
 
 _WORD = re.compile(r"[^\W_][\w'’&./+-]*")
 
@@ -89,6 +91,25 @@ def clean(text: str) -> str:
     return _HYPHENATED.sub("", text)
 
 
+def sample(text: str) -> str:
+    """Return a long text's beginning, pieces of the rest at even distances, and its end.
+
+    Args:
+        text: longer than ``MAX_CHARACTERS``.
+
+    Returns:
+        About ``MAX_CHARACTERS``, cut at line ends where there are any near.
+    """
+    size = MAX_CHARACTERS // 2 // _SAMPLES
+    head = MAX_CHARACTERS // 2
+    step = (len(text) - head - size) // (_SAMPLES - 1)
+    parts = [text[:head]]
+    for start in range(head, head + _SAMPLES * step, step):
+        begin = text.find("\n", start, start + 200) + 1 or start
+        parts.append(text[begin : start + size])
+    return "\n\n".join(parts)
+
+
 def one_line(text: str, limit: int) -> str:
     """Return the text cleaned, on one line and cut at a word border.
 
@@ -145,8 +166,16 @@ def split_sentences(blocks: list[Block]) -> list[Sentence]:
 
 def words_of(text: str) -> list[str]:
     """Return the text's words as written; runs of over 50 characters are no words."""
-    words = (word.rstrip("'’&./+-_") for word in _WORD.findall(text))
-    return [word for word in words if len(word) <= MAX_WORD_CHARACTERS]
+    words = [word.rstrip("'’&./+-_") for word in _WORD.findall(text)]
+    if max(map(len, words), default=0) > MAX_WORD_CHARACTERS:
+        return [word for word in words if len(word) <= MAX_WORD_CHARACTERS]
+    return words
+
+
+def has_words(text: str) -> bool:
+    """Return whether ``words_of`` finds any."""
+    found = (match.group().rstrip("'’&./+-_") for match in _WORD.finditer(text))
+    return any(len(word) <= MAX_WORD_CHARACTERS for word in found)
 
 
 def strip_markup(line: str) -> str:
@@ -205,7 +234,7 @@ def _is_prose(text: str) -> bool:
     if len(text) < 12:
         return False
     sample = text[:1000]
-    letters = sum(character.isalpha() for character in sample)
+    letters = sum(map(str.isalpha, sample))
     if letters < 0.6 * len(sample):
         return False
     closed = text.rstrip("\"'”’»)]")[-1:] in ".!?…。！？"
@@ -218,7 +247,7 @@ def _is_prose(text: str) -> bool:
 
 def _looks_like_heading(text: str) -> bool:
     """Return whether a block without markup is short and has the shape of a heading."""
-    return len(text) <= 90 and text[-1] not in ".,;" and any(character.isalpha() for character in text)
+    return len(text) <= 90 and text[-1] not in ".,;" and any(map(str.isalpha, text))
 
 
 def _sentence_texts(text: str) -> Iterator[str]:

@@ -13,9 +13,13 @@ from jobs.extraction import media_types as mt
 from jobs.extraction.children import CHILD_PROGRAM
 from jobs.extraction.faults import RETRIED_BY_NEXT_READER, Fault, FaultCode, as_error
 from jobs.extraction.handover import MemberKeeper, take_members
+from jobs.extraction.harvest import Harvest, OnPages
 from jobs.extraction.options import USUAL, ReadOptions
-from jobs.extraction.registry import readers_for
+from jobs.extraction.page_texts import merge
+from jobs.extraction.progress import Progress
+from jobs.extraction.registry import READ_BY_PAGES, readers_for
 from jobs.extraction.result import GIB, Extraction, Limits, Member
+from jobs.extraction.resume import Resume
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.versions import ENGINE_VERSION
 from jobs.extraction.warm import is_wanted
@@ -25,6 +29,17 @@ _HEAD_BYTES = 8192
 # While another reader is left, one reader may use this share of the time that remains.
 _FIRST_SHARE = 0.7
 _ABOUT_PASSWORDS = frozenset({FaultCode.ENCRYPTED, FaultCode.WRONG_PASSWORD})
+# A page may take this share of a reader's time, and at least so many seconds; what is no single page, that.
+_PAGE_SHARE, _PAGE_SECONDS, _WHOLE_SHARE = 0.2, 3.0, 0.6
+# What is kept back to make a whole of the pages that are there.
+_FINISH_SHARE, _FINISH_SECONDS = 0.2, 6.0
+# With less than this there is no use in asking the next reader for pages.
+_MEND_SECONDS = 1.0
+# With less time than this no other child is begun, nor after so many have broken.
+_MIN_SECONDS = 0.5
+_MOST_BROKEN = 8
+# How a child ends that one page has broken.
+_BY_A_PAGE = frozenset({FaultCode.READER_CRASHED, FaultCode.LIMIT_TIME, FaultCode.LIMIT_MEMORY})
 
 
 def extract(
@@ -33,7 +48,9 @@ def extract(
     filename: str,
     limits: Limits,
     options: ReadOptions = USUAL,
-    on_progress: Callable[[float], None] | None = None,
+    only: Sequence[int] = (),
+    on_progress: Callable[[Progress], None] | None = None,
+    on_pages: OnPages | None = None,
     warm: bool = True,
     members: MemberKeeper | None = None,
 ) -> Extraction:
@@ -44,9 +61,12 @@ def extract(
         filename: its name at upload; decides only among kinds of text, and wording.
         limits: the bounds of time, memory and output.
         options: what the sender asks of the reading.
-        on_progress: called in this thread with the share done, 0 to 1, never backwards and at
+        only: the pages to read, from 1; all when empty. The others have their places and no text.
+        on_progress: called in this thread with how far it is, never backwards and at
             least once a second. Whatever it raises kills the child and reaches the caller: that
             is how a cancelled or lost job stops the work.
+        on_pages: called in this thread with the pages that are read, about once a second once it
+            lasts; as good as an untrusted process has made them.
         warm: whether the child may be forked from this process's fork server; else it is started
             as a program of its own, which takes longer and is otherwise the same.
         members: gets what is taken out of a mail or archive; nothing is with ``None``.
@@ -62,7 +82,9 @@ def extract(
         readers = _choose(head, media_type, filename)
         tell = _Forward(on_progress)
         program = None if warm and is_wanted() else CHILD_PROGRAM
-        errand = _Errand(path, filename, media_type, limits, options, tell, program, members)
+        errand = _Errand(
+            path, filename, media_type, limits, options, tell, program, members, frozenset(only), on_pages
+        )
         extraction = _try_readers(readers, errand)
     except Fault as fault:
         expected = _expected(media_type, filename)
@@ -70,7 +92,7 @@ def extract(
         raise as_error(
             fault, media_type=media_type, expected=expected, limits_text=limits_text
         ) from fault.__cause__
-    tell(1.0)
+    tell(tell.at._replace(share=1.0))
     return extraction
 
 
@@ -85,14 +107,20 @@ def _head(path: Path) -> bytes:
 class _Forward:
     """Passes progress on so that it never goes backwards, although each reader starts at 0."""
 
-    def __init__(self, on_progress: Callable[[float], None] | None) -> None:
+    def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
         self._on_progress = on_progress
-        self._share = 0.0
+        self.at = Progress(0.0)
 
-    def __call__(self, share: float) -> None:
-        self._share = max(self._share, share)
+    def __call__(self, told: Progress) -> None:
+        before = self.at
+        self.at = Progress(
+            max(before.share, told.share),
+            max(before.page, told.page),
+            max(before.page_count, told.page_count),
+            told.at_page,
+        )
         if self._on_progress is not None:
-            self._on_progress(self._share)
+            self._on_progress(self.at)
 
 
 def _expected(media_type: str, filename: str) -> str:
@@ -122,9 +150,11 @@ class _Errand:
     media_type: str
     limits: Limits
     options: ReadOptions
-    on_progress: Callable[[float], None]
+    on_progress: Callable[[Progress], None]
     program: Sequence[str] | None
     members: MemberKeeper | None
+    only: frozenset[int]
+    on_pages: OnPages | None
 
 
 def _try_readers(readers: tuple[str, ...], errand: _Errand) -> Extraction:
@@ -142,11 +172,78 @@ def _try_readers(readers: tuple[str, ...], errand: _Errand) -> Extraction:
                 # The first reader's trouble says more, except that a later one found a password.
                 raise (fault if fault.code in _ABOUT_PASSWORDS else first_fault) from None
         else:
+            left = errand.limits.wall_seconds - (time.monotonic() - started)
+            if extraction.failed_pages and not is_last and reader in READ_BY_PAGES and left > _MEND_SECONDS:
+                extraction = _mend(errand, extraction, readers[index + 1], left)
             return extraction if first_fault is None else _with_warning(extraction, first_fault)
     raise AssertionError("unreachable: the last reader returns or raises")
 
 
 def _read(errand: _Errand, reader: str, seconds: float) -> Extraction:
+    """Read with one reader; what a page breaks is only that page, where the reader goes by pages."""
+    if reader not in READ_BY_PAGES:
+        return _read_once(
+            errand, reader, seconds, Resume(only=errand.only), Harvest(errand.limits, errand.on_pages)
+        )
+    harvest = Harvest(errand.limits, errand.on_pages)
+    ends_at = time.monotonic() + seconds
+    last_at = ends_at - min(_FINISH_SECONDS, _FINISH_SHARE * seconds)
+    patience = cage.Patience(max(_PAGE_SECONDS, _PAGE_SHARE * seconds), _WHOLE_SHARE * seconds)
+    resume, broken = Resume(only=errand.only), 0
+    first: Fault | None = None
+    while True:
+        until = ends_at if resume.finish else last_at
+        left = until - time.monotonic()
+        try:
+            return _read_once(errand, reader, left, resume, harvest, patience)
+        except Fault as fault:
+            broken += 1
+            first = first or fault
+            page = harvest.at.at_page
+            if fault.code not in _BY_A_PAGE or resume.finish or (resume.careful and not page):
+                # What broke the first child says more than what was left for the others.
+                raise (first if fault.code in RETRIED_BY_NEXT_READER else fault) from None
+            if page:
+                harvest.failed[page] = fault.code.value
+            is_over = broken >= _MOST_BROKEN or time.monotonic() > last_at - _MIN_SECONDS
+            if is_over and not harvest.texts:
+                raise first from None
+            resume = Resume(
+                kept=harvest.texts,
+                failed=harvest.failed,
+                careful=True,
+                finish=fault.code.value if is_over else None,
+                only=errand.only,
+            )
+
+
+def _mend(errand: _Errand, base: Extraction, reader: str, seconds: float) -> Extraction:
+    """Let the next reader have the pages that failed; it may see words on them, if no structure."""
+    resume = Resume(only=frozenset(one.page for one in base.failed_pages))
+    try:
+        more = _read_once(errand, reader, seconds, resume, Harvest(errand.limits))
+    except Fault:
+        return base
+    read = [page for page in sorted(resume.only) if page <= len(more.pages) and more.pages[page - 1]]
+    if not read or not base.page_starts:
+        return base
+    mended = merge(base, more, read)
+    numbers = ", ".join(f"{page:,}" for page in read[:20]) + (" and more" if len(read) > 20 else "")
+    mended.warnings.append(
+        f"Read by the fallback reader, perhaps without headings and tables: page {numbers}."
+    )
+    return mended
+
+
+def _read_once(
+    errand: _Errand,
+    reader: str,
+    seconds: float,
+    resume: Resume,
+    harvest: Harvest,
+    patience: cage.Patience | None = None,
+) -> Extraction:
+    harvest.begin()
     request: dict[str, JSON] = {
         "path": str(errand.path.resolve()),
         "filename": errand.filename,
@@ -156,6 +253,7 @@ def _read(errand: _Errand, reader: str, seconds: float) -> Extraction:
         "limits": errand.limits.to_json(),
         "options": errand.options.to_json(),
         "members": errand.members is not None,
+        "resume": resume.to_json(),
     }
     members: list[Member] = []
 
@@ -170,6 +268,8 @@ def _read(errand: _Errand, reader: str, seconds: float) -> Extraction:
         on_progress=errand.on_progress,
         program=errand.program,
         take_over=take_over,
+        harvest=harvest,
+        patience=patience,
     )
     if "fault" in answer:
         raise cage.fault_of(answer)

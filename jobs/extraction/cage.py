@@ -26,7 +26,9 @@ from pathlib import Path
 from jobs.extraction import warm
 from jobs.extraction.children import CHILD_PROGRAM, Child, ColdChild, Exit
 from jobs.extraction.faults import Fault, FaultCode
+from jobs.extraction.harvest import Harvest
 from jobs.extraction.memory import MemoryWatch
+from jobs.extraction.progress import LONGEST_LINE, Progress
 from jobs.extraction.result import Limits
 from jobs.model import JSON
 
@@ -64,9 +66,11 @@ def run(
     *,
     limits: Limits,
     seconds: float,
-    on_progress: Callable[[float], None],
+    on_progress: Callable[[Progress], None],
     program: Sequence[str] | None = None,
     take_over: Callable[[Path, dict[str, JSON]], None] | None = None,
+    harvest: Harvest | None = None,
+    patience: Patience | None = None,
 ) -> tuple[dict[str, JSON], Usage]:
     """Start a child, wait for it and return the JSON object that it wrote.
 
@@ -74,12 +78,14 @@ def run(
         request: what the child shall do; it finds it in its scratch folder.
         limits: the bounds, already part of the request as well.
         seconds: wall-clock time after which the child is killed.
-        on_progress: called with the share done, 0 to 1, at least once a second; whatever it
+        on_progress: called with how far the child is, at least once a second; whatever it
             raises ends the child and reaches the caller.
         program: the command to start instead of asking the fork server, which is asked with
             ``None``; it gets the scratch folder, the progress descriptor and this process's id as
             its last three arguments.
         take_over: called with the scratch folder and the child's object, before the folder goes.
+        harvest: takes the pages that the child delivers on its way.
+        patience: how long the child may be without news.
 
     Raises:
         Fault: when the child reached a limit, crashed, or wrote no valid result.
@@ -88,11 +94,16 @@ def run(
         scratch = Path(tempfile.mkdtemp(prefix="extraction-"))
     except OSError as error:
         raise Fault(FaultCode.ENVIRONMENT, note=type(error).__name__) from error
+    watch = _Watch(limits, seconds, _Meter(on_progress, scratch, harvest), patience)
     try:
-        ending = _run_in(scratch, request, limits, seconds, on_progress, program)
+        ending = _run_in(scratch, request, watch, program)
         answer = _read_result(scratch, ending, limits)
         if take_over is not None:
             take_over(scratch, answer)
+    except Fault:
+        watch.meter.collect()
+        raise
+    else:
         return answer, ending.usage
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -101,9 +112,7 @@ def run(
 def _run_in(
     scratch: Path,
     request: dict[str, JSON],
-    limits: Limits,
-    seconds: float,
-    on_progress: Callable[[float], None],
+    watch: _Watch,
     program: Sequence[str] | None,
 ) -> _Ending:
     try:
@@ -113,17 +122,15 @@ def _run_in(
     if program is None:
         for _ in range(_WARM_TRIES):
             with contextlib.suppress(warm.NotStarted):
-                return _run_child(warm.start, scratch, limits, seconds, on_progress)
+                return _run_child(warm.start, scratch, watch)
     start = functools.partial(ColdChild, program or CHILD_PROGRAM)
-    return _run_child(start, scratch, limits, seconds, on_progress)
+    return _run_child(start, scratch, watch)
 
 
 def _run_child(
     start: Callable[[Path, int], Child],
     scratch: Path,
-    limits: Limits,
-    seconds: float,
-    on_progress: Callable[[float], None],
+    watch: _Watch,
 ) -> _Ending:
     read_end, write_end = os.pipe()
     child: Child | None = None
@@ -134,7 +141,7 @@ def _run_child(
             raise Fault(FaultCode.ENVIRONMENT, note=type(error).__name__) from error
         os.close(write_end)
         write_end = -1
-        return _wait(child, read_end, seconds, limits, on_progress)
+        return _wait(child, read_end, watch)
     finally:
         # Also the way out when RQ's job timeout or on_progress raises in the middle of the wait.
         if child is not None:
@@ -144,17 +151,11 @@ def _run_child(
             os.close(write_end)
 
 
-def _wait(
-    child: Child,
-    read_end: int,
-    seconds: float,
-    limits: Limits,
-    on_progress: Callable[[float], None],
-) -> _Ending:
+def _wait(child: Child, read_end: int, watch: _Watch) -> _Ending:
     os.set_blocking(read_end, False)
     started = time.monotonic()
     memory: MemoryWatch | None = None
-    meter = _Meter(on_progress)
+    meter = watch.meter
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         selector.register(read_end, selectors.EVENT_READ)
@@ -170,12 +171,14 @@ def _wait(
                 memory, started = MemoryWatch(child.pid), time.monotonic()
                 stack.callback(memory.tell)
             if memory is not None and ended is not None:
+                # What it has told last says which page it did not survive.
+                meter.read(read_end)
                 memory.peak_bytes = max(ended.peak_bytes, memory.peak_bytes)
                 return _Ending(ended, Usage(time.monotonic() - started, memory.peak_bytes))
             if memory is not None:
-                if memory.sample() > limits.memory_bytes:
+                if memory.sample() > watch.limits.memory_bytes:
                     raise Fault(FaultCode.LIMIT_MEMORY)
-                if time.monotonic() - started > seconds:
+                if time.monotonic() - started > watch.seconds or watch.is_stuck(started):
                     raise Fault(FaultCode.LIMIT_TIME)
             meter.beat()
 
@@ -183,12 +186,17 @@ def _wait(
 class _Meter:
     """Pass the child's progress lines on, never backwards, and beat once a second without them."""
 
-    def __init__(self, on_progress: Callable[[float], None]) -> None:
+    def __init__(
+        self, on_progress: Callable[[Progress], None], scratch: Path, harvest: Harvest | None
+    ) -> None:
         self._on_progress = on_progress
-        self._share = 0.0
+        self._scratch = scratch
+        self._harvest = harvest
         self._rest = b""
-        self._told_at = time.monotonic()
+        self._told_at = self._collected_at = time.monotonic()
         self._is_news = False
+        self.at = Progress(0.0)
+        self.news_at = 0.0
 
     def read(self, descriptor: int) -> bool:
         """Take what the pipe holds; return ``False`` at its end."""
@@ -197,21 +205,58 @@ class _Meter:
         except BlockingIOError:
             return True
         *lines, rest = (self._rest + chunk).split(b"\n")
-        self._rest = rest[-32:]
+        self._rest = rest[-LONGEST_LINE:]
         for line in lines[-1:]:
-            # The child is not trusted: whatever is no number up to 1, or goes backwards, is dropped.
+            # The child is not trusted: whatever is no progress, or goes backwards, is dropped.
             with contextlib.suppress(ValueError):
-                share = float(line[:32])
-                if self._share < share <= 1.0:
-                    self._share, self._is_news = share, True
+                told = Progress.from_line(line)
+                if told.follows(self.at):
+                    self.at, self._is_news, self.news_at = told, True, time.monotonic()
         return bool(chunk)
 
     def beat(self) -> None:
         """Tell news, or the old share once a second."""
         now = time.monotonic()
+        if now - self._collected_at >= _HEARTBEAT_SECONDS:
+            self.collect()
         if self._is_news or now - self._told_at >= _HEARTBEAT_SECONDS:
             self._is_news, self._told_at = False, now
-            self._on_progress(self._share)
+            self._on_progress(self.at)
+
+    def collect(self) -> None:
+        """Take the pages that the child has delivered."""
+        if self._harvest is not None:
+            self._collected_at = time.monotonic()
+            self._harvest.at = self.at
+            self._harvest.collect(self._scratch)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a child may be without news, in seconds.
+
+    Attributes:
+        page: while it has one page in hand.
+        whole: while it has not.
+    """
+
+    page: float
+    whole: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    limits: Limits
+    seconds: float
+    meter: _Meter
+    patience: Patience | None
+
+    def is_stuck(self, started: float) -> bool:
+        """Say whether the child is without news for too long; it began at ``started``."""
+        if self.patience is None:
+            return False
+        silent = time.monotonic() - max(self.meter.news_at, started)
+        return silent > (self.patience.page if self.meter.at.at_page else self.patience.whole)
 
 
 def _read_result(scratch: Path, ending: _Ending, limits: Limits) -> dict[str, JSON]:

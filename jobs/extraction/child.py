@@ -1,7 +1,7 @@
 """The program in the cage: one document, read by one reader or drawn, one result file, and out.
 
-It is started by ``cage`` as a program, or forked by ``zygote``, and talks back in two ways only:
-progress lines on a pipe and one JSON file in its scratch folder.
+It is started by ``cage`` as a program, or forked by ``zygote``, and talks back in three ways only:
+progress lines on a pipe, and in its scratch folder the pages that are done and one result file.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from jobs.extraction.faults import Fault, FaultCode
 from jobs.extraction.handover import MEMBERS_NAME
 from jobs.extraction.members import unpack
 from jobs.extraction.options import ReadOptions
+from jobs.extraction.page_log import PAGES_NAME, PageLog
 from jobs.extraction.reading import Reader, Source
 from jobs.extraction.result import Limits
+from jobs.extraction.resume import FROM_THE_START, Resume
 from jobs.model import JSON
 
 # Writing the result and leaving must still fit before the cage's own deadline.
@@ -65,14 +67,19 @@ def read_one(scratch: Path, pipe: int, parent_pid: int) -> NoReturn:
 def _answer(request: dict[str, object], limits: Limits, pipe: int, scratch: Path) -> dict[str, object]:
     """Run the reader; every way it can fail becomes a fault code."""
     try:
+        told = cast("dict[str, JSON] | None", request.get("resume"))
+        resume = FROM_THE_START if told is None else Resume.from_json(told)
+        page_log = PageLog(lambda line: os.write(pipe, line), scratch / PAGES_NAME, at_once=resume.careful)
         source = Source(
             path=Path(str(request["path"])),
             filename=str(request["filename"]),
             media_type=str(request["media_type"]),
             limits=limits,
             deadline=time.monotonic() + float(str(request["seconds"])) - _FINISH_SECONDS,
-            report=lambda share: _report(pipe, share),
+            report=page_log.report,
             options=ReadOptions.from_json(cast("dict[str, JSON]", request["options"])),
+            page_log=page_log,
+            resume=resume,
         )
         if "first_page" in request:
             drawing = importlib.import_module("jobs.extraction.drawing")
@@ -88,10 +95,6 @@ def _answer(request: dict[str, object], limits: Limits, pipe: int, scratch: Path
     except BaseException as error:  # noqa: BLE001
         return {"fault": _code_of(error).value, "note": _note_of(error)}
     return {"extraction": extraction.to_json(), "members": names}
-
-
-def _report(pipe: int, share: float) -> None:
-    os.write(pipe, f"{share:.4f}\n".encode("ascii"))
 
 
 def _code_of(error: BaseException) -> FaultCode:

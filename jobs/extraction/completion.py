@@ -6,6 +6,7 @@ from jobs.extraction.chunking import chunks_of
 from jobs.extraction.language import detect
 from jobs.extraction.markdown import first_heading, to_plain
 from jobs.extraction.markdown_tables import CELLS_KEPT, bounded, tables_in
+from jobs.extraction.page_texts import NO_TEXT, failure_sentence
 from jobs.extraction.reading import Reading, Source
 from jobs.extraction.result import Extraction, Table
 from jobs.extraction.versions import ENGINE_VERSION
@@ -27,8 +28,10 @@ def complete(reading: Reading, source: Source) -> Extraction:
     markdown = _cut(reading.markdown.replace("\x00", ""), limit, warnings)
     plain = to_plain(markdown) if reading.text is None else reading.text.replace("\x00", "")
     text = _cut(plain, limit, warnings)
+    if reading.failed_pages:
+        warnings.append(failure_sentence(reading.failed_pages, reading.page_count))
     if not text.strip():
-        warnings.append("No text was found in this document.")
+        warnings.append(NO_TEXT)
     metadata = reading.metadata
     metadata["char_count"] = len(text)
     metadata["word_count"] = len(text.split())
@@ -51,6 +54,8 @@ def complete(reading: Reading, source: Source) -> Extraction:
         tables=tables,
         chunks=chunks,
         markdown_pages=markdown_pages,
+        page_starts=[min(start, len(markdown)) for start in reading.page_starts[: len(pages)]],
+        failed_pages=reading.failed_pages,
     )
 
 

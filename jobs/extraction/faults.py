@@ -19,6 +19,7 @@ class FaultCode(enum.StrEnum):
     ENCRYPTED = "encrypted"
     WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a code
     UNSUPPORTED_KIND = "unsupported_kind"
+    NO_SUCH_PAGES = "no_such_pages"
     UNREADABLE = "unreadable"
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_DEEP = "too_deep"
@@ -95,6 +96,7 @@ def as_error(
         ),
         FaultCode.WRONG_PASSWORD: "The password does not open this file. Try again with the right one.",
         FaultCode.UNSUPPORTED_KIND: f"This kind of file is not supported: {describe(media_type)}.",
+        FaultCode.NO_SUCH_PAGES: "This document has none of the pages that were asked for.",
         FaultCode.UNREADABLE: (
             f"The file is damaged or not really {_with_article(describe(expected))}: it could not be read."
         ),

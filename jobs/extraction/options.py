@@ -64,5 +64,10 @@ class ReadOptions:
         )
 
 
+def describe_pages(pages: tuple[tuple[int, int], ...]) -> str:
+    """Spell page ranges as people write them."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in pages)
+
+
 USUAL = ReadOptions()
 """All as usual."""

@@ -13,6 +13,7 @@ from jobs.extraction import media_types as mt
 from jobs.extraction.children import CHILD_PROGRAM
 from jobs.extraction.faults import Fault, FaultCode, as_error
 from jobs.extraction.options import ReadOptions
+from jobs.extraction.progress import Progress
 from jobs.extraction.registry import readers_for
 from jobs.extraction.result import GIB, Limits, count_of, text_of, texts_of
 from jobs.extraction.warm import is_wanted
@@ -51,7 +52,7 @@ def draw(
     media_type: str,
     limits: Limits,
     first_page: int = 1,
-    on_progress: Callable[[float], None],
+    on_progress: Callable[[Progress], None],
     warm: bool = True,
 ) -> Drawing:
     """Draw up to 20 pages of a document, small and at reading size.

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from jobs.extraction.faults import FaultCode
 from jobs.extraction.options import ReadOptions
-from jobs.extraction.result import Limits, Table
+from jobs.extraction.page_log import PageLog, silent
+from jobs.extraction.result import FailedPage, Limits, Table
+from jobs.extraction.resume import FROM_THE_START, Resume
 from jobs.model import JSON
 
 
@@ -26,6 +28,8 @@ class Source:
             done; the cage ends it a little later.
         report: takes the share that is done, 0 to 1.
         options: what the sender asks of the reading.
+        page_log: takes note of each page that is done.
+        resume: what an earlier child has read, and what is to be read now.
     """
 
     path: Path
@@ -35,6 +39,8 @@ class Source:
     deadline: float
     report: Callable[[float], None]
     options: ReadOptions
+    page_log: PageLog = field(default_factory=silent)
+    resume: Resume = FROM_THE_START
 
     @property
     def locked(self) -> FaultCode:
@@ -54,6 +60,8 @@ class Reading:
         markdown: the document with structure.
         text: without markup; ``None`` lets the child derive it from the Markdown.
         pages: plain text per page, empty when the format has none.
+        page_starts: where each of ``pages`` begins in ``markdown``; empty when that is not known.
+        failed_pages: those that could not be read, each with an empty text in its place.
         tables: found by the reader itself; ``None`` lets the child take them from the Markdown.
         engine: package names joined by ``+``.
     """
@@ -67,6 +75,8 @@ class Reading:
     metadata: dict[str, JSON] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     tables: list[Table] | None = None
+    page_starts: list[int] = field(default_factory=list)
+    failed_pages: list[FailedPage] = field(default_factory=list)
 
 
 Reader = Callable[[Source], Reading]

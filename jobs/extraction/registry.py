@@ -51,6 +51,10 @@ _OUR_TEXT_APPLICATIONS = frozenset(
 )  # fmt: skip
 
 
+READ_BY_PAGES = frozenset({"pdf"})
+"""The readers that can go on after a page that broke an earlier child."""
+
+
 def readers_for(media_type: str) -> tuple[str, ...]:
     """Return the readers' module names, first choice first; empty when the kind is not supported."""
     if media_type in _BY_KIND:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import cast
@@ -10,6 +12,7 @@ from jobs.model import JSON
 
 GIB = 1024**3
 MIB = 1024**2
+_CODE = re.compile(r"[a-z_]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,31 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedPage:
+    """A page that could not be read: its number, from 1, and the code of a fault."""
+
+    page: int
+    code: str
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return it as a JSON object; ``from_json`` reads it back."""
+        return {"page": self.page, "code": self.code}
+
+    @classmethod
+    def from_json(cls, value: JSON) -> FailedPage:
+        """Build it from JSON that may come from an untrusted process.
+
+        Raises:
+            ValueError: when a member is missing or has the wrong type.
+        """
+        page = _optional_count(value, "page") if isinstance(value, dict) else None
+        code = value.get("code") if isinstance(value, dict) else None
+        if not page or not isinstance(code, str) or not _CODE.fullmatch(code):
+            raise ValueError("a failed page is not an object with page and code")
+        return cls(page, code)
+
+
+@dataclass(frozen=True, slots=True)
 class Extraction:
     """The text of one document, its structure and what is known of it.
 
@@ -190,7 +218,10 @@ class Extraction:
         engine: the engines that read it, joined by ``+``.
         engine_version: the value of ``ENGINE_VERSION`` at the time.
         warnings: sentences about everything that was left out or is doubtful.
-        pages: the text of each page read, empty when the format has no pages.
+        pages: the text of each page read, empty when the format has no pages; a page that was not read
+            has its place and no text.
+        page_starts: for each of ``pages`` where it begins in ``markdown``; empty when that is not known.
+        failed_pages: the pages that could not be read, in order.
         tables: what the document shows as tables, in its order.
         markdown_pages: where each page begins in the Markdown, in characters; empty when that cannot be told.
         chunks: passages for retrieval: together they are the text, but for the white space between.
@@ -212,6 +243,8 @@ class Extraction:
     chunks: list[Chunk] = field(default_factory=list)
     markdown_pages: list[int] = field(default_factory=list)
     members: list[Member] = field(default_factory=list)
+    page_starts: list[int] = field(default_factory=list)
+    failed_pages: list[FailedPage] = field(default_factory=list)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the extraction as a JSON object; ``from_json`` reads it back."""
@@ -221,6 +254,7 @@ class Extraction:
             "tables": [table.to_json() for table in self.tables],
             "chunks": [chunk.to_json() for chunk in self.chunks],
             "members": [member.to_json() for member in self.members],
+            "failed_pages": [page.to_json() for page in self.failed_pages],
         }
 
     @classmethod
@@ -250,6 +284,8 @@ class Extraction:
             chunks=[Chunk.from_json(chunk) for chunk in _list(value, "chunks")],
             markdown_pages=[count_of({"start": start}, "start") for start in _list(value, "markdown_pages")],
             members=[Member.from_json(member) for member in _list(value, "members")],
+            page_starts=_starts(value),
+            failed_pages=[FailedPage.from_json(page) for page in _list(value, "failed_pages")],
         )
 
 
@@ -269,11 +305,28 @@ def text_of(value: Mapping[str, JSON], key: str) -> str:
     found = value.get(key)
     if not isinstance(found, str):
         raise ValueError(f"{key} is not a string")  # noqa: TRY004 - one error for all bad shapes
-    return _storable(found)
+    return storable(found)
 
 
-def _storable(text: str) -> str:
+def _starts(value: Mapping[str, JSON]) -> list[int]:
+    """Return the places where pages begin, or none if they cannot be those of these pages."""
+    found: list[int] = [start for start in _list(value, "page_starts") if type(start) is int]
+    pages, markdown = value.get("pages"), value.get("markdown")
+    is_whole = isinstance(pages, list) and len(found) == len(pages) and found == sorted(found)
+    # A Markdown that was mended on its way has its pages elsewhere.
+    is_same = isinstance(markdown, str) and storable(markdown) == markdown
+    fits = not found or (found[0] >= 0 and isinstance(markdown, str) and found[-1] <= len(markdown))
+    return found if is_whole and is_same and fits else []
+
+
+def storable(text: str) -> str:
     """Drop what databases refuse in a text: zero characters and halves of surrogate pairs."""
+    if "\x00" not in text:
+        if text.isascii():
+            return text
+        with contextlib.suppress(UnicodeEncodeError):
+            text.encode("utf-8")
+            return text
     return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
@@ -306,13 +359,13 @@ def _object(value: Mapping[str, JSON], key: str) -> dict[str, JSON]:
     found = value.get(key)
     if not isinstance(found, dict):
         raise ValueError(f"{key} is not an object")  # noqa: TRY004 - one error for all bad shapes
-    return {_storable(name): _flat(item, key) for name, item in found.items()}
+    return {storable(name): _flat(item, key) for name, item in found.items()}
 
 
 def _flat(value: JSON, key: str) -> JSON:
     """Return a scalar or a list of scalars; readers produce nothing deeper."""
     if isinstance(value, str):
-        return _storable(value)
+        return storable(value)
     if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
         return [_flat(item, key) for item in value]
     if isinstance(value, list | dict):
@@ -329,4 +382,4 @@ def texts_of(value: Mapping[str, JSON], key: str) -> list[str]:
     found = value.get(key)
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise ValueError(f"{key} is not a list of strings")
-    return [_storable(str(item)) for item in found]
+    return [storable(str(item)) for item in found]

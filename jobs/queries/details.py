@@ -11,10 +11,30 @@ from jobs.claims import is_running, looked_up
 from jobs.database import reading
 from jobs.errors import DocumentNotFound, ItemNotFound
 from jobs.ids import parse_id
-from jobs.model import IMAGES_OPERATION, Artifact, Attempt, Document, Event, PageImage, QueueItem, UserId
+from jobs.model import (
+    IMAGES_OPERATION,
+    Artifact,
+    Attempt,
+    Document,
+    Event,
+    PageImage,
+    PartialResult,
+    QueueItem,
+    Status,
+    UserId,
+)
 from jobs.paging import newest_first
 from jobs.queries.base import Reads, owned
-from jobs.rows import ITEM_COLUMNS, to_artifact, to_attempt, to_document, to_event, to_item, to_page_image
+from jobs.rows import (
+    ITEM_COLUMNS,
+    to_artifact,
+    to_attempt,
+    to_document,
+    to_event,
+    to_item,
+    to_page_image,
+    to_partial_result,
+)
 from jobs.tables import (
     artifacts,
     attempts,
@@ -23,6 +43,7 @@ from jobs.tables import (
     drawing_orders,
     events,
     page_images,
+    partial_results,
     queue_items,
     results,
     workers,
@@ -195,6 +216,33 @@ class Details(Reads):
     def artifact(self, document_id: str, stage: str) -> Artifact | None:
         """Return a document's newest artifact of a stage."""
         return self._artifact(results.c.document_id == document_id, results.c.stage == stage)
+
+    def unfinished_pages(self, item_id: str, document_id: str) -> Artifact | None:
+        """Return what an item that reads failed pages again has to mend.
+
+        Returns:
+            The newest extraction of its document that it has not made itself; ``None`` without one.
+        """
+        return self._artifact(
+            results.c.document_id == document_id,
+            results.c.stage == "extract",
+            results.c.item_id != item_id,
+        )
+
+    def partial_result(self, item_id: str) -> PartialResult | None:
+        """Return what a running item has read of its document so far, if it has told."""
+        statement = (
+            sa.select(partial_results)
+            .join(queue_items, queue_items.c.id == partial_results.c.item_id)
+            .where(
+                partial_results.c.item_id == item_id,
+                queue_items.c.status == Status.IN_PROGRESS,
+                queue_items.c.lease_id == partial_results.c.lease_id,
+            )
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else to_partial_result(row)
 
     def result_of(self, item_id: str, stage: str) -> Artifact | None:
         """Return what an item's stage produced, in whichever of its attempts."""

@@ -18,6 +18,7 @@ from jobs.model import (
     Failed,
     Lease,
     Outcome,
+    PartialResult,
     QueueItem,
 )
 from jobs.queue_service.base import OUTCOME_NAMES
@@ -29,6 +30,7 @@ from jobs.tables import (
     artifacts,
     attempts,
     page_images,
+    partial_results,
     queue_items,
     results,
     usage,
@@ -38,13 +40,21 @@ from jobs.tables import (
 class Attempts(Claiming):
     """Renew, checkpoint, settle."""
 
-    def renew(self, lease: Lease, *, stage: str | None = None, progress: float | None = None) -> bool:
+    def renew(
+        self,
+        lease: Lease,
+        *,
+        stage: str | None = None,
+        progress: float | None = None,
+        pages: tuple[int, int] | None = None,
+    ) -> bool:
         """Prolong a lease and report where the attempt is.
 
         Args:
             lease: the lease.
             stage: the stage that runs, when it changed.
             progress: how much of the stage is done, 0 to 1, when it changed.
+            pages: how many of the document's pages are done and how many there are, when progress has any.
 
         Returns:
             Whether a cancel was asked for.
@@ -55,7 +65,7 @@ class Attempts(Claiming):
         if progress is not None:
             progress = min(1.0, max(0.0, progress))
         if self._clock.dialect == "postgresql" and (stage is not None or progress is not None):
-            return self._renew_and_tell(lease, stage, progress)
+            return self._renew_and_tell(lease, stage, progress, pages)
         values: dict[str, object] = {
             "lease_expires_at": self._clock.steady + self._settings.lease_seconds,
             "lease_boot": self._clock.boot,
@@ -66,14 +76,20 @@ class Attempts(Claiming):
             values["started_at"] = sa.func.coalesce(queue_items.c.started_at, self._clock.now)
         if progress is not None:
             values["progress"] = progress
+        if stage is not None or progress is not None:
+            values["page"], values["page_count"] = pages or (None, None)
         with self._engine.begin() as connection:
             item = self._guarded_update(connection, lease, values)
             if stage is not None or progress is not None:
                 data: dict[str, JSON] = {"stage": item.stage, "progress": item.progress}
+                if pages is not None:
+                    data |= {"page": item.page, "page_count": item.page_count}
                 self._append(connection, item, "progress", data, lease_id=lease.lease_id)
         return item.cancel_requested_at is not None
 
-    def _renew_and_tell(self, lease: Lease, stage: str | None, progress: float | None) -> bool:
+    def _renew_and_tell(
+        self, lease: Lease, stage: str | None, progress: float | None, pages: tuple[int, int] | None
+    ) -> bool:
         known = {
             "id": lease.item.id,
             "attempt": lease.attempt,
@@ -82,6 +98,8 @@ class Attempts(Claiming):
             "stage": stage,
             "progress": progress,
             "begins": stage is not None,
+            "page": None if pages is None else pages[0],
+            "page_count": None if pages is None else pages[1],
         }
         with self._at_once() as connection:
             row = connection.execute(renew_and_tell(), known).one_or_none()
@@ -167,6 +185,8 @@ class Attempts(Claiming):
         for one in ended:
             if not one.reused:
                 self._note_usage(connection, item, lease, one.artifact)
+        if any(one.had_partial for one in ended):
+            connection.execute(sa.delete(partial_results).where(partial_results.c.item_id == item.id))
         values = {"document_id": item.document_id, **fence, "created_at": now}
         insert = self._insert(results).values(item_id=item.id, **values)
         again = {**values, "artifact_id": insert.excluded.artifact_id, "reused": insert.excluded.reused}
@@ -210,6 +230,30 @@ class Attempts(Claiming):
         """
         data: dict[str, JSON] = {"made": made, **left_out}
         self._append(connection, item, "children", data, lease_id=lease_id)
+
+    def keep_partial(self, lease: Lease, partial: PartialResult) -> None:
+        """Keep the pages that a running attempt has read so far, in place of those that it told before.
+
+        Args:
+            lease: the lease.
+            partial: what there is.
+
+        Raises:
+            LeaseLost: the item is no longer this attempt's; nothing was stored.
+        """
+        body = pack({str(page): text for page, text in partial.texts.items()})
+        with self._engine.begin() as connection:
+            self._guarded_update(connection, lease, {})
+            values = {
+                "attempt": lease.attempt,
+                "lease_id": lease.lease_id,
+                "page": partial.page,
+                "page_count": partial.page_count,
+                "body": body,
+                "updated_at": self._clock.now,
+            }
+            insert = self._insert(partial_results).values(item_id=lease.item.id, **values)
+            connection.execute(insert.on_conflict_do_update(index_elements=["item_id"], set_=values))
 
     def _is_pruned(self, connection: sa.Connection, artifact: Artifact) -> bool:
         """Tell whether a kept artifact was deleted since it was read; if not, it stays until the commit."""

@@ -72,6 +72,7 @@ WITH renewed AS (
     UPDATE queue_items
     SET lease_expires_at = extract(epoch FROM clock_timestamp()) + :lease_seconds, lease_boot = 'server',
         suspect_at = NULL, stage = coalesce(:stage, stage), progress = coalesce(:progress, progress),
+        page = :page, page_count = :page_count,
         started_at = CASE WHEN :begins THEN coalesce(started_at, clock_timestamp()) ELSE started_at END,
         updated_at = clock_timestamp()
     WHERE id = :id AND status = 'in_progress' AND attempt = :attempt AND lease_id = :lease_id
@@ -79,7 +80,11 @@ WITH renewed AS (
 ), told AS (
     INSERT INTO events (item_id, document_id, owner_id, kind, attempt, at, data, lease_id)
     SELECT id, document_id, owner_id, 'progress', attempt, clock_timestamp(),
-        json_build_object('status', status, 'stage', stage, 'progress', progress), lease_id
+        CASE WHEN page_count IS NULL
+            THEN json_build_object('status', status, 'stage', stage, 'progress', progress)
+            ELSE json_build_object('status', status, 'stage', stage, 'progress', progress,
+                'page', page, 'page_count', page_count)
+        END, lease_id
     FROM renewed
 )
 SELECT cancel_requested_at FROM renewed"""
@@ -167,7 +172,8 @@ def settle_batch(*, completed: bool) -> sa.TextualSelect:
 def renew_and_tell() -> sa.TextualSelect:
     """Return the statement that prolongs a lease and writes down how far its attempt is.
 
-    It takes ``id``, ``attempt``, ``lease_id``, ``lease_seconds``, ``stage`` and ``progress``, each ``None``
+    It takes ``id``, ``attempt``, ``lease_id``, ``lease_seconds``, ``stage``,
+    ``progress``, ``page`` and ``page_count``, each ``None``
     when it is as before, and ``begins``, whether the attempt has begun to run.
 
     Returns:
@@ -178,6 +184,8 @@ def renew_and_tell() -> sa.TextualSelect:
         sa.bindparam("stage", type_=sa.String()),
         sa.bindparam("progress", type_=sa.Double()),
         sa.bindparam("begins", type_=sa.Boolean()),
+        sa.bindparam("page", type_=sa.Integer()),
+        sa.bindparam("page_count", type_=sa.Integer()),
     )
     return sa.text(_RENEW).bindparams(*known).columns(sa.column("cancel_requested_at", UtcDateTime()))
 

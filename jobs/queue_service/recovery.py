@@ -25,6 +25,7 @@ from jobs.tables import (
     claims,
     item_count_changes,
     item_counts,
+    partial_results,
     queue_items,
     sweeps,
     workers,
@@ -187,6 +188,20 @@ class Recovery(Batches):
         """
         with self._engine.begin() as connection:
             return connection.execute(sa.delete(claims).where(is_free(self._clock.dialect))).rowcount
+
+    def forget_partial_results(self) -> int:
+        """Delete the pages that attempts left behind which run no more.
+
+        Returns:
+            Of how many.
+        """
+        held = sa.exists().where(
+            queue_items.c.id == partial_results.c.item_id,
+            queue_items.c.status == Status.IN_PROGRESS,
+            queue_items.c.lease_id == partial_results.c.lease_id,
+        )
+        with self._engine.begin() as connection:
+            return connection.execute(sa.delete(partial_results).where(~held)).rowcount
 
     def fold_counts(self, limit: int = 20_000) -> int:
         """Add up what statements appended to the counts; nothing to do on SQLite.

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.extraction import Limits, cage, children, memory
 from jobs.extraction.faults import Fault, FaultCode
+from jobs.extraction.progress import Progress
 
 MIB = 1024**2
 elders: set[int] = set()
@@ -124,14 +125,30 @@ def test_endless_and_lying_progress_neither_blocks_nor_goes_backwards():
     )
     assert run(code, on_progress=shares.append)[0] == {}
     assert shares == sorted(shares)
-    assert all(0 <= share <= 1 for share in shares)
+    assert all(0 <= at.share <= 1 for at in shares)
+
+
+def test_pages_that_cannot_be_or_go_backwards_are_not_told():
+    told = []
+    lines = (
+        "0.1 1 4 2",
+        "0.2 9 4 2",
+        "0.2 -1 4 2",
+        "0.2 2 4 x",
+        "0.2 0 4 2",
+        "0.2 2 99999999 2",
+        "0.3 2 4 3",
+    )
+    code = "\n".join(f"os.write(pipe, {line.encode()!r} + b'\\n'); time.sleep(0.1)" for line in lines)
+    run(code + "\nanswer({})", on_progress=told.append)
+    assert told == [Progress(0.1, 1, 4, 2), Progress(0.3, 2, 4, 3)]
 
 
 def test_a_silent_child_still_makes_the_parent_look_up_every_second():
     beats = []
     run("time.sleep(2.5); answer({})", on_progress=beats.append)
     assert len(beats) >= 2
-    assert set(beats) == {0.0}
+    assert {at.share for at in beats} == {0.0}
 
 
 class Stop(Exception):
@@ -203,7 +220,7 @@ def test_the_child_dies_with_its_parent():
     if middle == 0:  # this process plays the work horse and is killed below
         try:
             os.close(reading)
-            run("tell(0.5)\ntime.sleep(60)", on_progress=lambda share: _write_group(writing, share))
+            run("tell(0.5)\ntime.sleep(60)", on_progress=lambda at: _write_group(writing, at.share))
         finally:
             os._exit(1)
     os.close(writing)

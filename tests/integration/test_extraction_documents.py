@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from jobs.errors import Permanent, Transient
 from jobs.extraction import ENGINE_VERSION, Limits, attempts, cage, extract
 from jobs.extraction.children import PROJECT_ROOT
+from tests.support.files import pdf
 
 LIMITS = Limits(wall_seconds=30)
 
@@ -21,35 +22,6 @@ def read(folder, name, data, **options):
     path = folder / "stored"  # stored files have no extension
     path.write_bytes(data)
     return extract(path, filename=name, **{"limits": LIMITS, **options})
-
-
-def pdf(pages, *, title="Quarterly report"):
-    """A PDF with one line of text on each page; no text when the line is empty."""
-    objects = ["<</Type/Catalog/Pages 2 0 R>>"]
-    kids = " ".join(f"{3 + 2 * index} 0 R" for index in range(len(pages)))
-    font = 3 + 2 * len(pages)
-    objects.append(f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>")
-    for index, line in enumerate(pages):
-        content = f"BT /F1 24 Tf 72 700 Td ({line}) Tj ET" if line else ""
-        objects.append(
-            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents {4 + 2 * index} 0 R"
-            f"/Resources<</Font<</F1 {font} 0 R>>>>>>"
-        )
-        objects.append(f"<</Length {len(content)}>>stream\n{content}\nendstream")
-    objects.append("<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>")
-    objects.append(f"<</Title({title})/Author(A. Writer)/CreationDate(D:20240102030405Z)>>")
-    out = io.BytesIO(b"%PDF-1.4\n")
-    out.seek(0, 2)
-    offsets = []
-    for number, body in enumerate(objects, 1):
-        offsets.append(out.tell())
-        out.write(f"{number} 0 obj{body}endobj\n".encode())
-    start = out.tell()
-    out.write(f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n".encode())
-    out.write("".join(f"{offset:010} 00000 n \n" for offset in offsets).encode())
-    count = len(objects)
-    out.write(f"trailer<</Size {count + 1}/Root 1 0 R/Info {count} 0 R>>\nstartxref\n{start}\n%%EOF".encode())
-    return out.getvalue()
 
 
 def picture(text, kind="PNG", frames=1):
@@ -75,6 +47,7 @@ def test_a_pdf_gives_text_pages_title_author_and_date(tmp_path):
     assert found.metadata["word_count"] == 6
     assert (found.engine, found.engine_version, found.warnings) == ("liteparse", ENGINE_VERSION, [])
     assert shares == sorted(shares)
+    assert (shares[-1].page, shares[-1].page_count) == (2, 2)
 
 
 def test_pages_beyond_the_limit_are_told(tmp_path):

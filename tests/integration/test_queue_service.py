@@ -173,6 +173,20 @@ def test_renew_prolongs_the_lease_clears_suspicion_and_reports_progress(
     assert queries.events(item.id)[-1].data == {"status": "in_progress", "stage": "extract", "progress": 0.5}
 
 
+def test_renew_tells_pages_and_forgets_them_with_the_next_stage(service, engine, lease, item, queries):
+    service.renew(lease, stage="extract", progress=0.25, pages=(12, 48))
+    row = raw_item(engine, item.id)
+    assert (row["page"], row["page_count"]) == (12, 48)
+    assert queries.events(item.id)[-1].data == {
+        "status": "in_progress", "stage": "extract", "progress": 0.25, "page": 12, "page_count": 48,
+    }  # fmt: skip
+    service.renew(lease)
+    assert raw_item(engine, item.id)["page"] == 12
+    service.renew(lease, stage="analyze", progress=0.0)
+    assert raw_item(engine, item.id)["page"] is None
+    assert set(queries.events(item.id)[-1].data) == {"status", "stage", "progress"}
+
+
 def test_renew_answers_whether_a_cancel_was_asked_for(service, lease, item):
     assert service.renew(lease) is False
     assert service.cancel_requested(lease) is False

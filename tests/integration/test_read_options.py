@@ -11,7 +11,7 @@ from jobs import accounts
 from jobs.blobs import BlobStore
 from jobs.delivery import Delivery, web_connection
 from jobs.errors import ConfigurationError, Permanent
-from jobs.extraction import Ocr, ReadOptions
+from jobs.extraction import Limits, Ocr, ReadOptions, extract
 from jobs.intake import Intake
 from jobs.model import Failed, Status
 from jobs.queries import Queries
@@ -189,3 +189,16 @@ def test_options_of_many_new_documents_reach_their_items(engine, settings, servi
             with engine.connect() as connection:
                 kept = sa.select(queue_items.c.options).where(queue_items.c.id == one.item.id)
                 assert connection.execute(kept).scalar_one() == one.item.options
+
+
+def test_only_the_pages_that_are_asked_for_are_read_and_the_others_keep_their_places():
+    path = CORPUS / "typical" / "redp5110_sampled.pdf"
+    whole = extract(path, filename="a.pdf", limits=Limits())
+    some = extract(path, filename="a.pdf", limits=Limits(), options=ReadOptions(pages=((2, 3), (5, 5))))
+    assert (some.page_count, len(some.pages)) == (whole.page_count, 5)
+    assert [bool(page) for page in some.pages] == [False, True, True, False, True]
+    assert [some.pages[index][:40] for index in (1, 2, 4)] == [whole.pages[index][:40] for index in (1, 2, 4)]
+    assert any("only those asked for were read: 2-3,5" in warning for warning in some.warnings)
+    with pytest.raises(Permanent) as caught:
+        extract(path, filename="a.pdf", limits=Limits(), options=ReadOptions(pages=((9_000, 9_001),)))
+    assert caught.value.code == "no_such_pages"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from jobs.model import Completed, Failed
+from jobs.ids import new_id
+from jobs.model import Artifact, Completed, Failed, PartialResult
 from jobs.queries import Queries
 from tests.support.web import claimed, close_app, extracted, upload, uploaded
 from webapp import create_app
@@ -236,8 +238,13 @@ def test_a_job_tells_where_it_is_and_may_be_asked_cheaply(program, service):
     assert (job["status"], job["stage"], job["progress"], job["position"]) == (
         "in_progress", "extract", 0.25, None,
     )  # fmt: skip
+    assert (job["page"], job["page_count"]) == (None, None)
+    service.renew(lease, progress=0.3, pages=(12, 48))
+    job = program.get(url).json
+    assert (job["progress"], job["page"], job["page_count"]) == (0.3, 12, 48)
     service.settle(lease, Failed("timeout", "The model did not answer.", permanent=False))
     job = program.get(url).json
+    assert (job["page"], job["page_count"]) == (None, None)
     assert (job["label"], job["failures"]) in {("retrying", 1), ("waiting", 1)}
     assert job["error"] == {"code": "timeout", "message": "The model did not answer."}
 
@@ -385,3 +392,47 @@ def test_metrics_tell_the_queue_and_the_requests(admin, program):
     assert "docqueue_workers_alive 0.0" in text
     assert "docqueue_redis_up 1.0" in text
     assert 'docqueue_http_requests_total{method="POST",route="/api/v1/documents",status="202"} 1.0' in text
+
+
+def test_pages_that_are_read_can_be_had_before_the_others(program, member, stranger, service):
+    document = uploaded(program)
+    text = f"/api/v1/documents/{document['id']}/text"
+    lease = claimed(service, document["job_id"])
+    assert program.get(text, query_string={"partial": 1}).status_code == 404
+    service.keep_partial(lease, PartialResult(2, 48, {1: "# Head", 3: "some *words*"}))
+    assert program.get(text).status_code == 404
+    answer = program.get(text, query_string={"partial": 1})
+    assert (answer.text, answer.headers["X-Pages"]) == ("Head\n\nsome words", "2/48")
+    markdown = program.get(text.replace("/text", "/markdown"), query_string={"partial": 1})
+    assert markdown.text == "# Head\n\nsome *words*"
+    page = member.get(f"/documents/{document['id']}?tab=text").text
+    assert "2 of 48 pages, still being read." in page
+    assert "some words" in page
+    assert stranger.get(text, query_string={"partial": 1}).status_code == 404
+    service.settle(lease, Failed("x", "It broke.", permanent=True))
+    assert program.get(text, query_string={"partial": 1}).status_code == 404
+
+
+def test_failed_pages_are_listed_and_read_again_on_request(program, member, stranger, service):
+    document = uploaded(program)
+    path = f"/api/v1/documents/{document['id']}"
+    lease = extracted(service, document["job_id"])
+    answer = program.post(f"{path}/retry-pages")
+    assert (answer.status_code, answer.json["code"]) == (409, "no_failed_pages")
+    assert program.get(path).json["failed_pages"] == []
+    failed = [{"page": 4, "code": "limit_time"}, {"page": 17, "code": "unreadable"}]
+    body = {"text": "a", "markdown": "a", "failed_pages": failed}
+    artifact = Artifact(new_id(), "extract", "f" * 64, "e", "1", body, {}, datetime.now(UTC))
+    service.checkpoint(lease, "extract", artifact, reused=False)
+    service.settle(lease, Completed())
+    assert program.get(path).json["failed_pages"] == failed
+    for page in (f"/documents/{document['id']}", f"/jobs/{document['job_id']}"):
+        assert "Pages 4, 17 could not be read" in member.get(page).text
+        assert "Retry failed pages" in member.get(page).text
+    assert stranger.post(f"{path}/retry-pages").status_code == 404
+    answer = program.post(f"{path}/retry-pages", json={"priority": 5})
+    job = answer.json
+    assert (answer.status_code, job["operation"], job["priority"]) == (202, "retry_pages", 5)
+    assert program.post(f"{path}/retry-pages").status_code == 409
+    again = member.post(f"/documents/{document['id']}/retry-pages")
+    assert again.headers["Location"] == f"/jobs/{job['id']}"

@@ -75,12 +75,14 @@ def test_a_job_is_followed_without_gap_or_repeat(page, host, program, service, b
     expect(page.locator("h1 .pill")).to_have_text("Running")
     service.renew(lease, stage="analyze", progress=0.5)
     expect(page.locator("[data-region=rail] progress")).to_have_js_property("value", 0.5)
+    service.renew(lease, progress=0.6, pages=(12, 1048))
+    expect(page.locator("[data-region=rail] [data-pages]")).to_have_text("page 12 of 1,048")
     service.settle(lease, Completed())
     expect(page.locator("h1 .pill")).to_have_text("Completed")
     expect(page.locator("#live")).to_contain_text("Up to date")
     expect(page.locator(".timeline li").first).to_contain_text("Completed")
     kinds = page.evaluate("window.seen.map((event) => event.kind)")
-    assert kinds == ["started", "stage_completed", "progress", "completed"]
+    assert kinds == ["started", "stage_completed", "progress", "progress", "completed"]
     assert page.problems == []
 
 

@@ -180,7 +180,8 @@ def test_list_hints_are_for_the_owner_only(stream, program, member, stranger, se
     own = later(lambda: uploaded(program, "own.txt"))
     _, _, hint = next(hints.messages())
     own.join()
-    assert {"seq", "kind", "job_id", "document_id", "status", "stage", "progress"} == set(hint)
+    shown = {"seq", "kind", "job_id", "document_id", "status", "stage", "progress", "page", "page_count"}
+    assert shown == set(hint)
     assert hint["document_id"] == program.get("/api/v1/documents").json["documents"][0]["id"]
 
 

@@ -97,6 +97,14 @@ def test_reprocessing_from_the_page_shows_the_new_job_or_the_open_one(program, m
     assert member.post(path, data={"operation": "explode"}).status_code == 400
 
 
+def test_pages_of_a_running_document_are_shown_without_a_script(program, member, service):
+    document = uploaded(program)
+    lease = claimed(service, document["job_id"])
+    service.renew(lease, stage="extract", progress=0.25, pages=(12, 1048))
+    for path in (f"/jobs/{document['job_id']}", f"/documents/{document['id']}", "/documents"):
+        assert "page 12 of 1,048" in member.get(path).text
+
+
 def test_a_job_page_explains_a_failure_and_offers_the_retry(program, member, service):
     document = uploaded(program)
     path = f"/jobs/{document['job_id']}"

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.analysis import DOCUMENT_TYPES, Analysis, AnalysisInput, BuiltinAnalyzer
+from jobs.analysis.text import MAX_CHARACTERS, sample
 
 ARTICLE = """Tidal mills of the northern coast
 
@@ -171,3 +173,19 @@ def test_media_type_tells_the_kind_when_the_text_does_not() -> None:
 @pytest.mark.parametrize("title", ["Untitled", "a.docx", "Microsoft Word - x", "scan"])
 def test_a_stated_title_that_says_nothing_is_passed_over(title: str) -> None:
     assert analyze(ARTICLE, title=title, filename="scan.pdf").title == "Tidal mills of the northern coast"
+
+
+def test_a_long_text_is_sampled_to_its_end_and_its_figures_are_of_the_whole() -> None:
+    lines = [f"Paragraph {number} tells of the harbour and of its ships.\n\n" for number in range(20_000)]
+    text = "".join(lines)
+    sampled = sample(text)
+    assert text[:100] == sampled[:100]
+    assert MAX_CHARACTERS * 0.9 < len(sampled) < MAX_CHARACTERS * 1.1
+    numbers = [int(number) for number in re.findall(r"Paragraph (\d+) tells", sampled)]
+    assert numbers == sorted(set(numbers))
+    assert max(numbers) > 19_900
+    analysis = BuiltinAnalyzer().analyze(AnalysisInput(text=text, language="en"))
+    words = analysis.statistics["words"]
+    assert isinstance(words, int)
+    assert abs(words - 200_000) < 6_000
+    assert "Its figures are estimates." in analysis.warnings[0]

@@ -154,7 +154,13 @@ def test_every_reader_in_the_registry_exists():
 @pytest.mark.parametrize(
     ("code", "media_type", "message"),
     [
-        ("encrypted", mt.PDF, "This file is protected with a password. Upload a copy without the password."),
+        ("encrypted", mt.PDF, "This file is protected with a password. Try again with the password."),
+        (
+            "encrypted",
+            mt.PAGES,
+            "This file is protected with a password. Upload a copy without the password.",
+        ),
+        ("wrong_password", mt.PDF, "The password does not open this file. Try again with the right one."),
         ("unsupported_kind", mt.PUB, "This kind of file is not supported: Microsoft Publisher (.pub)."),
         ("unreadable", mt.PDF, "The file is damaged or not really a PDF: it could not be read."),
         ("unreadable", mt.XLSX, "The file is damaged or not really an Excel workbook: it could not be read."),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 from flask import jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, NotFound
 
 from jobs.idempotency import Answer
-from jobs.model import JSON, Artifact, Document, Label, QueueItem
+from jobs.model import JSON, RETRY_PAGES, Artifact, Document, Label, QueueItem
 from jobs.waiting import Waiting
 from webapp.access import owner_filter
 from webapp.api import blueprint
@@ -31,7 +32,7 @@ from webapp.presenters import (
     retry_after,
     waiting_of,
 )
-from webapp.results import extraction_of, whole_result
+from webapp.results import extracted_text, require_failed_pages, whole_result
 from webapp.security import FOREIGN_FILE_POLICY, accepts_files
 from webapp.services import services
 from webapp.uploads import Outcome, accept_uploads
@@ -86,6 +87,8 @@ def document(document_id: str) -> ResponseReturnValue:
     parent = services().queries.parent_of(found.id)
     body["parent"] = None if parent is None else document_json(parent)
     body["children"] = services().queries.count_children(found.id)
+    extract = results.get("extract")
+    body["failed_pages"] = [] if extract is None else extract.body.get("failed_pages") or []
     body["results"] = {stage: artifact_json(artifact) for stage, artifact in results.items()}
     return jsonify(body)
 
@@ -105,16 +108,18 @@ def document_children(document_id: str) -> ResponseReturnValue:
 
 @blueprint.get("/documents/<document_id>/text")
 def document_text(document_id: str) -> ResponseReturnValue:
-    """Hand out the extracted text."""
+    """Hand out the extracted text; with ``partial=1`` that of the pages that are read by now."""
     found = _document(document_id)
-    return download(found, extraction_of(found).text, "text/plain; charset=utf-8", ".txt")
+    text = extracted_text(found, partial=bool(request.args.get("partial")))
+    return download(found, text.text, "text/plain; charset=utf-8", ".txt", text.headers)
 
 
 @blueprint.get("/documents/<document_id>/markdown")
 def document_markdown(document_id: str) -> ResponseReturnValue:
-    """Hand out the extracted text with its structure, as Markdown."""
+    """Hand out the extracted text with its structure, as Markdown; ``partial=1`` as for the text."""
     found = _document(document_id)
-    return download(found, extraction_of(found).markdown, "text/markdown; charset=utf-8", ".md")
+    text = extracted_text(found, partial=bool(request.args.get("partial")))
+    return download(found, text.markdown, "text/markdown; charset=utf-8", ".md", text.headers)
 
 
 @blueprint.get("/documents/<document_id>/result")
@@ -160,6 +165,23 @@ def reprocess_document(document_id: str) -> ResponseReturnValue:
         answer=_job_answer,
     )
     # A kept answer is made before the job stands in its line, and must be the one that is sent.
+    return respond(_job_answer(item, None if current_turn() else waiting_of(item)))
+
+
+@blueprint.post("/documents/<document_id>/retry-pages")
+@idempotent
+def retry_pages(document_id: str) -> ResponseReturnValue:
+    """Read the pages again that could not be read, and no others; answers with the new job."""
+    found = _document(document_id)
+    require_failed_pages(found)
+    said = members("priority", "queue")
+    item = services().intake.reprocess(
+        found.id,
+        replace(parse_order(said), operation=RETRY_PAGES),
+        fresh=False,
+        turn=current_turn(),
+        answer=_job_answer,
+    )
     return respond(_job_answer(item, None if current_turn() else waiting_of(item)))
 
 

@@ -163,6 +163,8 @@ def hint_json(event: Event) -> dict[str, JSON]:
         "status": event.data.get("status"),
         "stage": event.data.get("stage"),
         "progress": event.data.get("progress"),
+        "page": event.data.get("page"),
+        "page_count": event.data.get("page_count"),
     }
 
 

@@ -20,6 +20,8 @@ from webapp.services import services
 from webapp.wording import REDIS_AWAY, STAGE_NAMES, prospect
 
 EVENTS_SHOWN = 200
+# What the sender's password may mend.
+PASSWORD_CODES = frozenset({"encrypted", "wrong_password", "password_lost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def job(item_id: str) -> ResponseReturnValue:
     item = services().queries.item(item_id, owner=owner_filter())
     now = services().queries.now()
     events = _latest_events(item)
+    results = services().queries.results(item.document_id)
     waiting = waiting_of(item)
     reasons = [] if waiting is None else list(waiting.reasons)
     if item.status is Status.PENDING and not services().delivery.ping():
@@ -57,7 +60,9 @@ def job(item_id: str) -> ResponseReturnValue:
         events=[event for event in reversed(events) if event.kind != "progress"],
         last_seq=events[-1].seq if events else 0,
         is_open=item.status in OPEN_STATUSES,
-        has_result=bool(services().queries.results(item.document_id)),
+        asks_password=item.status is Status.FAILED and item.error_code in PASSWORD_CODES,
+        has_result=bool(results),
+        failed_pages=results["extract"].body.get("failed_pages") if "extract" in results else None,
     )
 
 

@@ -1,6 +1,6 @@
 // Follows one job: progress straight from its events, everything else rendered by the server.
 import { LiveFeed } from "./live.js";
-import { fetchPage, region, replace, throttled } from "./regions.js";
+import { fetchPage, pagesOf, region, replace, throttled } from "./regions.js";
 
 const job = document.getElementById("job");
 const STAGES = { extract: "Extracting", analyze: "Analysing", images: "Drawing pages" };
@@ -11,13 +11,14 @@ const refresh = throttled(async () => {
   document.title = fresh.title;
 }, 300);
 
-function showProgress({ stage, progress }) {
+function showProgress({ stage, progress, page, page_count }) {
   const bar = job.querySelector("[data-progress]");
   if (!bar || job.querySelector("[data-stage]").textContent !== (STAGES[stage] || stage)) {
     refresh();
     return;
   }
   bar.value = progress;
+  job.querySelector("[data-pages]").textContent = pagesOf(page, page_count);
   job.querySelector("[data-percent]").textContent = `${Math.round(progress * 100)} %`;
 }
 

@@ -1,6 +1,6 @@
 // Keeps the rows of a list true. New rows do not push: they are announced, unless the page says "insert".
 import { LiveFeed } from "./live.js";
-import { fetchPage, region, replace, throttled } from "./regions.js";
+import { fetchPage, pagesOf, region, replace, throttled } from "./regions.js";
 
 const STAGES = { extract: "Extracting", analyze: "Analysing", images: "Drawing pages" };
 const list = document.querySelector("[data-list]");
@@ -47,6 +47,7 @@ function received(hint) {
   const bar = row?.querySelector("[data-progress]");
   if (hint.kind === "progress" && bar && row.querySelector("[data-stage]").textContent === STAGES[hint.stage]) {
     bar.value = hint.progress;
+    row.querySelector("[data-pages]").textContent = pagesOf(hint.page, hint.page_count);
     return;
   }
   refresh();

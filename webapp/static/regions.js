@@ -80,3 +80,8 @@ export function throttled(task, interval) {
     running = false;
   };
 }
+
+// How many pages a running stage has done, as the server's templates say it.
+export function pagesOf(page, count) {
+  return count ? `page ${page.toLocaleString("en")} of ${count.toLocaleString("en")}` : "";
+}

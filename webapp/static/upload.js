@@ -143,7 +143,8 @@ function sendNext() {
 
 function take(files) {
   const largest = Number(form.dataset.largest);
-  const fields = { operation: form.elements.operation.value, dedupe: form.elements.dedupe.value };
+  const names = ["operation", "dedupe", "preset", "ocr", "languages", "pages", "tables", "password"];
+  const fields = Object.fromEntries(names.map((name) => [name, form.elements[name].value]));
   for (const file of files) {
     const view = addRow(file);
     if (file.size > largest) refuse(view, `Too large: ${size(file.size)}, the limit is ${form.dataset.largestWords}.`);

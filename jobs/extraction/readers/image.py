@@ -46,12 +46,15 @@ def _read_frames(picture: Image.Image, source: Source) -> Reading:
     if date:
         reading.metadata["created_at"] = date
     confidences: list[int] = []
+    source.page_log.expect(min(limit, frame_count))
     with ocr.Recognizer() as recognizer:
         for frame in ImageSequence.Iterator(picture):
             if len(reading.pages) >= limit or (reading.pages and source.seconds_left() < 0):
                 break
+            source.page_log.begin(len(reading.pages) + 1)
             seen = recognizer.read(ImageOps.exif_transpose(frame))
             reading.pages.append(seen.text)
+            source.page_log.done(len(reading.pages), escape(seen.text))
             if seen.text:
                 confidences.append(seen.confidence)
             source.report(len(reading.pages) / min(limit, frame_count))
