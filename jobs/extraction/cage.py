@@ -17,6 +17,7 @@ import re
 import selectors
 import shutil
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -106,7 +107,31 @@ def run(
     else:
         return answer, ending.usage
     finally:
+        _remove(scratch)
+
+
+def _remove(scratch: Path) -> None:
+    """Delete a scratch folder, whatever its child has made of it."""
+    try:
         shutil.rmtree(scratch, ignore_errors=True)
+    except RecursionError:
+        # Folders in folders, more than can be walked: each is brought to the top and its shell deleted.
+        _flatten(scratch)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _flatten(folder: Path) -> None:
+    """Leave no folder in a folder of this folder."""
+    number = 0
+    heap = list(folder.iterdir())
+    while heap:
+        shell = heap.pop()
+        if shell.is_symlink() or not shell.is_dir():
+            continue
+        for inner in list(shell.iterdir()):
+            number += 1
+            with contextlib.suppress(OSError):
+                heap.append(inner.rename(folder / f"taken-{number}"))
 
 
 def _run_in(
@@ -263,9 +288,14 @@ def _read_result(scratch: Path, ending: _Ending, limits: Limits) -> dict[str, JS
     if ending.exit.returncode != 0:
         raise _fault_of_exit(ending, limits)
     try:
-        descriptor = os.open(scratch / RESULT_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            data = file.read(limits.result_bytes + 1)
+        # Not a link, and not a pipe on which nobody writes.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(scratch / RESULT_NAME, flags)
+        try:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            data = _read_all(descriptor, limits.result_bytes + 1) if is_file else b""
+        finally:
+            os.close(descriptor)
         value = json.loads(data, parse_constant=_refuse) if len(data) <= limits.result_bytes else None
     except (OSError, ValueError, RecursionError) as error:
         note = type(error).__name__
@@ -286,6 +316,15 @@ def fault_of(answer: dict[str, JSON]) -> Fault:
     return Fault(code, note=str(note) if is_clean else "")
 
 
+def _read_all(descriptor: int, most: int) -> bytes:
+    """Read a file to its end, or so many bytes."""
+    parts: list[bytes] = []
+    while most > 0 and (part := os.read(descriptor, most)):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
+
+
 def _refuse(constant: str) -> None:
     """Reject ``NaN`` and ``Infinity``, which are no JSON and which databases refuse."""
     raise ValueError(constant)
@@ -302,6 +341,8 @@ def _fault_of_exit(ending: _Ending, limits: Limits) -> Fault:
     is_large = ending.usage.peak_bytes >= _MEMORY_SUSPECT_SHARE * limits.memory_bytes
     if is_large and returncode in {-signal.SIGABRT, -signal.SIGKILL, -signal.SIGSEGV}:
         return Fault(FaultCode.LIMIT_MEMORY)
+    if returncode == -signal.SIGSYS:
+        return Fault(FaultCode.FORBIDDEN)
     if returncode < 0:
         return Fault(FaultCode.READER_CRASHED, detail=f"signal {-returncode}")
     return Fault(FaultCode.READER_CRASHED, detail=f"exit status {returncode}")

@@ -14,9 +14,10 @@ import signal
 import sys
 from pathlib import Path
 
+from jobs.extraction import seccomp
+from jobs.extraction.capabilities import drop_capabilities
 from jobs.extraction.landlock import restrict_paths
 from jobs.extraction.result import Limits
-from jobs.extraction.seccomp import restrict_calls
 
 # Source: linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
@@ -29,10 +30,13 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 _OWN_CODE = Path(__file__).resolve().parents[1]
+# Below a prefix. Not the prefix itself: some keep the service and its data in a folder of /usr.
+_OF_AN_INSTALLATION = ("lib", "lib64", "lib32", "share", "pyvenv.cfg")
 # What engines and the interpreter look at besides themselves: libraries, fonts, clocks, and how many
 # processors there are. Nothing of it is a person's.
 _SYSTEM = (
-    "/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/nix/store",
+    "/lib", "/lib64", "/lib32", "/nix/store",
+    *(f"{prefix}/{name}" for prefix in ("/usr", "/usr/local") for name in _OF_AN_INSTALLATION),
     "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/fonts", "/etc/localtime",
     "/etc/timezone", "/etc/mime.types", "/dev/urandom", "/dev/random", "/dev/zero",
     "/sys/devices/system/cpu", "/sys/fs/cgroup", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat",
@@ -44,7 +48,8 @@ class CageLevel(enum.IntEnum):
     """How well a document is shut in, the weakest first.
 
     ``LIMITS``: processor time, memory, files and output are bounded, and the process gains no rights.
-    ``FILTERED``: besides, it can start no process and open no connection (seccomp).
+    ``FILTERED``: besides, it can start no process and open no connection (seccomp), and has none of an
+    administrator's rights.
     ``SANDBOXED``: besides, it sees nothing of the file system but its document, the programs that read it,
     and its scratch folder (Landlock).
     """
@@ -84,19 +89,27 @@ def shut_in(document: Path, scratch: Path) -> CageLevel:
         return CageLevel.LIMITS
     readable = [*programs(), document, Path("/proc") / str(os.getpid())]
     has_landlock = restrict_paths(_libc, readable, [scratch, Path(os.devnull)])
-    if not restrict_calls(_libc):
+    # The filter comes last: it refuses to change rights.
+    if not (drop_capabilities(_libc) and seccomp.restrict_calls(_libc)):
         return CageLevel.LIMITS
     return CageLevel.SANDBOXED if has_landlock else CageLevel.FILTERED
+
+
+def prepare() -> None:
+    """Find out what is the same for every document, so that processes forked from this one need not."""
+    programs()
+    seccomp.prepare()
 
 
 @functools.cache
 def programs() -> tuple[Path, ...]:
     """Return where the interpreter, its packages, our own code and the models of OCR are."""
-    # The folder of the whole project may hold data and settings as well.
+    # The folder of the whole project may hold data and settings as well, and so may one that holds it.
     packages = [path for path in sys.path if path and Path(path) != _OWN_CODE.parent]
+    own = [Path(prefix) / name for prefix in {sys.prefix, sys.base_prefix} for name in _OF_AN_INSTALLATION]
     models = os.environ.get("TESSDATA_PREFIX")
-    places = [sys.prefix, sys.base_prefix, *packages, *([models] if models else []), *_SYSTEM]
-    return (_OWN_CODE, *dict.fromkeys(map(Path, places)))
+    places: list[Path | str] = [*own, *packages, *([models] if models else []), *_SYSTEM]
+    return tuple(path for path in (_OWN_CODE, *dict.fromkeys(map(Path, places))) if path.exists())
 
 
 def confine(limits: Limits, parent_pid: int) -> None:

@@ -27,6 +27,7 @@ class FaultCode(enum.StrEnum):
     LIMIT_TIME = "limit_time"
     LIMIT_OUTPUT = "limit_output"
     READER_CRASHED = "reader_crashed"
+    FORBIDDEN = "forbidden"
     ENVIRONMENT = "environment"
 
 
@@ -106,6 +107,7 @@ def as_error(
         FaultCode.LIMIT_TIME: f"Reading this file took longer than {seconds}; it was stopped.",
         FaultCode.LIMIT_OUTPUT: "This file unpacks to more text than can be kept; it was stopped.",
         FaultCode.READER_CRASHED: f"The file crashed its reader ({fault.detail or 'unknown cause'}).",
+        FaultCode.FORBIDDEN: "The file made its reader try what no document needs; it was stopped.",
         FaultCode.ENVIRONMENT: "The reader could not run because the machine is short of resources.",
     }
     kind = Transient if fault.code is FaultCode.ENVIRONMENT else Permanent

@@ -28,7 +28,7 @@ from typing import NoReturn
 from jobs import languages
 from jobs.extraction import child, readers
 from jobs.extraction.children import environment
-from jobs.extraction.confine import hide_from_others, ignore_polite_signals, programs
+from jobs.extraction.confine import hide_from_others, ignore_polite_signals, prepare
 from jobs.extraction.warm import ARE_YOU_THERE, MESSAGE_BYTES
 
 # What the readers' modules, or the engines themselves, import only when a document needs it; the
@@ -54,7 +54,7 @@ def main() -> None:
         ignore_polite_signals()
         hide_from_others(True)
         _import_engines(owner_pid)
-        programs()
+        prepare()
         gc.collect()
         # Collections in the children then leave the pages of what is imported shared.
         gc.freeze()

@@ -203,7 +203,8 @@ def test_a_retry_is_handed_to_rq_scheduler_for_its_due_time(service, delivery, i
 
 
 def test_a_bell_carries_the_longest_limit_because_it_may_lead_to_any_item(valkey, settings, service, item):
-    limits = {"policy_process": "timeout=5", "policy_extract": "timeout=7", "policy_analyze": "timeout=70"}
+    others = dict.fromkeys(("process", "extract", "images", "retry_pages"), 7)
+    limits = {f"policy_{name}": f"timeout={seconds}" for name, seconds in {**others, "analyze": 70}.items()}
     delivery = Delivery(web_connection(settings), replace(settings, **limits))
     delivery.announce([item])
     waiting = service.mark_failed(service.claim(item.id, "w"), "x")

@@ -286,3 +286,10 @@ def _is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+@pytest.mark.parametrize("make", ["os.mkfifo('result.json')", "os.mkdir('result.json')"])
+def test_a_result_that_is_no_file_holds_nobody_up(make):
+    with pytest.raises(Fault) as caught:
+        run(f"{make}; os._exit(0)")
+    assert (caught.value.code, caught.value.detail) == (FaultCode.READER_CRASHED, "no valid result")

@@ -6,7 +6,6 @@ The attacks run in real children, forked and started, after the reader's own cod
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -268,10 +267,88 @@ def test_there_is_no_secret_to_be_found(attack, monkeypatch):
     assert len(str(found["descriptors"]).split(",")) <= 5
 
 
+def test_nobody_is_written_to_without_a_connection(attack, tmp_path):
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listening.bind(str(tmp_path / "log"))
+    listening.setblocking(False)
+    found = attack(
+        """
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+            attempt(f"pair {kind}", lambda: socket.socketpair(socket.AF_UNIX, kind))
+            attempt(f"send {kind}", lambda: socket.socketpair(socket.AF_UNIX, kind)[0].sendto(b"x", path))
+        one, other = socket.socketpair()
+        attempt("stream", lambda: one.sendall(b"own"))
+        """,
+        path=str(tmp_path / "log"),
+    )
+    with pytest.raises(BlockingIOError):
+        listening.recv(16)
+    listening.close()
+    assert found.pop("stream") == "None"
+    assert set(found.values()) == {"PermissionError"}, found
+
+
+def test_nothing_of_other_processes_and_files_is_changed(attack, tmp_path):
+    sleeper = subprocess.Popen(["sleep", "60"])
+    (tmp_path / "document").touch()
+    before = (tmp_path / "document").stat().st_mtime_ns
+    try:
+        found = attack(
+            """
+            import fcntl
+            attempt("affinity", lambda: os.sched_setaffinity(victim, {0}))
+            attempt("scheduler", lambda: os.sched_setscheduler(victim, os.SCHED_OTHER, os.sched_param(0)))
+            attempt("priority", lambda: os.setpriority(os.PRIO_PROCESS, victim, 5))
+            attempt("owner of signals", lambda: fcntl.fcntl(0, fcntl.F_SETOWN, victim))
+            attempt("time", lambda: os.utime(source.path, (1, 1)))
+            attempt("flags", lambda: fcntl.ioctl(open(source.path), 0x40086602, bytes(8)))
+            attempt("memory", lambda: os.memfd_create("x"))
+            attempt("emptied", lambda: os.close(os.open(source.path, os.O_RDONLY | os.O_TRUNC)))
+            """,
+            victim=sleeper.pid,
+        )
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert set(found.values()) == {"PermissionError"}, found
+    assert (tmp_path / "document").stat().st_mtime_ns == before
+    assert (tmp_path / "document").read_text() == "the document"
+
+
+def test_a_child_of_an_administrator_has_hardly_a_right(attack):
+    found = attack(
+        """
+        lines = open("/proc/self/status").read().splitlines()
+        status = dict(line.split(":", 1) for line in lines if ":" in line)
+        attempt("rights", lambda: int(status["CapEff"], 16) & ~(1 << 2))
+        attempt("kept", lambda: int(status["CapPrm"], 16) & ~(1 << 2))
+        """
+    )
+    assert found == {"rights": "0", "kept": "0"}
+
+
+def test_folders_without_end_are_deleted_with_the_scratch_folder(attack, tmp_path, monkeypatch):
+    monkeypatch.setattr(cage.tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    found = attack(
+        """
+        def dig():
+            for _ in range(1_500):
+                os.mkdir("d")
+                os.chdir("d")
+            os.chdir(os.environ["HOME"])
+            return "dug"
+        attempt("dug", dig)
+        """
+    )
+    assert found["dug"] == "dug"
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
 def test_a_third_kind_of_system_calls_ends_the_process(attack):
     with pytest.raises(Fault) as caught:
         attack("call(0x40000000 + 39)")
-    assert (caught.value.code, caught.value.detail) == (FaultCode.READER_CRASHED, f"signal {signal.SIGSYS:d}")
+    assert caught.value.code is FaultCode.FORBIDDEN
 
 
 def test_below_the_least_level_no_document_is_opened(tmp_path, monkeypatch):

@@ -185,7 +185,7 @@ def test_a_horse_killed_in_the_middle_of_a_batch_costs_only_the_item_that_ran(
     ]
     Delivery(redis_client, settings).announce(items)
     start_pool(WORKERS="1", LOG_LEVEL="WARNING")
-    wait_until(lambda: completed(engine) == 500, what="all of them")
+    wait_until(lambda: completed(engine) == 500, seconds=90.0, what="all of them")
     with engine.connect() as connection:
         found = connection.execute(sa.select(attempts_table)).all()
     crashed = [row for row in found if row.outcome == "crashed"]
