@@ -92,6 +92,20 @@ def _tidy(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
+def tell_languages(asked: tuple[str, ...], reading: Reading) -> None:
+    """Warn of languages that pictures cannot be read in.
+
+    Args:
+        asked: ISO 639-1 codes; empty for the default.
+        reading: gets the warning.
+    """
+    others = [code for code in asked if code != "en"]
+    if others:
+        reading.warnings.append(
+            f"Text in pictures is read as English only; asked for besides: {', '.join(others)}."
+        )
+
+
 def judge(confidences: list[int], reading: Reading) -> None:
     """Record how sure the OCR was, and warn when it was not.
 

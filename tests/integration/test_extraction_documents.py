@@ -165,7 +165,7 @@ def test_a_picture_with_too_many_pixels_is_refused(tmp_path):
 
 def test_limits_reach_the_real_child(tmp_path):
     with pytest.raises(Permanent) as caught:
-        read(tmp_path, "a.pdf", pdf(["x"]), limits=Limits(memory_bytes=20 * 1024**2))
+        read(tmp_path, "a.pdf", pdf(["x"] * 300), limits=Limits(memory_bytes=20 * 1024**2))
     assert caught.value.code == "limit_memory"
     with pytest.raises(Permanent) as caught:
         read(tmp_path, "a.txt", b"x", limits=Limits(wall_seconds=0.0001))

@@ -202,3 +202,25 @@ def test_only_the_pages_that_are_asked_for_are_read_and_the_others_keep_their_pl
     with pytest.raises(Permanent) as caught:
         extract(path, filename="a.pdf", limits=Limits(), options=ReadOptions(pages=((9_000, 9_001),)))
     assert caught.value.code == "no_such_pages"
+
+
+def test_pictures_of_text_are_read_when_it_is_asked():
+    scan = CORPUS / "truth" / "ocr" / "phototest.tif"
+    assert "fox" in extract(scan, filename="a.tif", limits=Limits()).text
+    unread = extract(scan, filename="a.tif", limits=Limits(), options=ReadOptions(ocr=Ocr.NEVER))
+    assert unread.text.strip() == ""
+    assert any("not read by OCR" in warning for warning in unread.warnings)
+    foreign = extract(scan, filename="a.tif", limits=Limits(), options=ReadOptions(languages=("de", "en")))
+    assert any("English only" in warning and "de" in warning for warning in foreign.warnings)
+
+
+def test_a_page_with_text_is_read_as_a_picture_only_when_it_is_asked():
+    path = CORPUS / "typical" / "habibi.pdf"
+    engines = {
+        when: extract(path, filename="a.pdf", limits=Limits(), options=ReadOptions(ocr=when)).metadata.get(
+            "ocr_page_count", 0
+        )
+        for when in Ocr
+    }
+    assert engines[Ocr.AUTO] == engines[Ocr.NEVER] == 0
+    assert engines[Ocr.ALWAYS] == 1

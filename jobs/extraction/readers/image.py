@@ -11,6 +11,7 @@ from jobs.extraction import ocr
 from jobs.extraction.dates import iso
 from jobs.extraction.faults import Fault, FaultCode
 from jobs.extraction.markdown import escape
+from jobs.extraction.options import Ocr
 from jobs.extraction.reading import Reading, Source
 
 _EXIF_DATE = 306
@@ -45,6 +46,12 @@ def _read_frames(picture: Image.Image, source: Source) -> Reading:
     date = iso(_exif_date(picture))
     if date:
         reading.metadata["created_at"] = date
+    if source.options.ocr is Ocr.NEVER:
+        reading.engine = "pillow"
+        reading.text, reading.pages = "", [""] * min(limit, frame_count)
+        reading.warnings.append("The text on this picture was not read by OCR, as was asked.")
+        return reading
+    ocr.tell_languages(source.options.languages, reading)
     confidences: list[int] = []
     source.page_log.expect(min(limit, frame_count))
     with ocr.Recognizer() as recognizer:

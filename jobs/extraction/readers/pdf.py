@@ -12,7 +12,7 @@ from jobs.extraction import ocr, pages
 from jobs.extraction.dates import iso
 from jobs.extraction.faults import Fault, FaultCode
 from jobs.extraction.markdown import escape, to_plain
-from jobs.extraction.options import describe_pages
+from jobs.extraction.options import Ocr, describe_pages
 from jobs.extraction.page_texts import join
 from jobs.extraction.reading import Reading, Source
 from jobs.extraction.result import FailedPage
@@ -48,7 +48,10 @@ def read(source: Source) -> Reading:
             _take(page, texts, unread, source)
         # Their text could not be had; perhaps they can be looked at.
         missing = [page for page in wanted if page not in texts and page not in failed]
-        unread = sorted({*unread, *missing[: source.limits.ocr_max_pages]})
+        if source.options.ocr is Ocr.NEVER:
+            _tell_unread(texts, reading)
+        else:
+            unread = sorted({*unread, *missing[: source.limits.ocr_max_pages]})
         _read_pictures(source, texts, unread, reading, failed)
     why = source.resume.finish or (
         FaultCode.LIMIT_TIME if source.seconds_left() < 0 else FaultCode.UNREADABLE
@@ -77,7 +80,8 @@ def _wanted(source: Source, page_count: int) -> list[int]:
 def _take(page: liteparse.ParsedPage, texts: dict[int, str], unread: list[int], source: Source) -> None:
     number = page.page_num
     texts[number] = _markdown_of(page)
-    if _needs_ocr(page, texts[number]):
+    asked = source.options.ocr
+    if asked is Ocr.ALWAYS or (asked is Ocr.AUTO and _needs_ocr(page, texts[number])):
         unread.append(number)
     else:
         source.page_log.done(number, texts[number])
@@ -200,6 +204,7 @@ def _read_pictures(
         return
     looked_at = read_count = 0
     confidences: list[int] = []
+    ocr.tell_languages(source.options.languages, reading)
     with ocr.Recognizer() as recognizer:
         for index, picture in pages.rendered(
             source.path, _each_begun(source, unread), source.options.password
@@ -212,7 +217,8 @@ def _read_pictures(
             if picture is not None and not ocr.is_blank(picture):
                 read_count += 1
                 seen = recognizer.read(picture)
-                if _letters(seen.text) > _letters(texts.get(number, "")):
+                least = 0 if source.options.ocr is Ocr.ALWAYS else _letters(texts.get(number, ""))
+                if _letters(seen.text) > least:
                     texts[number] = escape(seen.text)
                     confidences.append(seen.confidence)
             _settle_page(source, number, texts, failed, is_drawn=picture is not None)
@@ -220,12 +226,19 @@ def _read_pictures(
             source.report(_TEXT_SHARE_OF_WORK + (1 - _TEXT_SHARE_OF_WORK) * share)
     if looked_at < len(unread):
         reading.warnings.append(
-            f"Only the first {looked_at:,} of {len(unread):,} pages without text were read by OCR."
+            f"Only the first {looked_at:,} of {len(unread):,} pages to be read by OCR were read."
         )
     if confidences:
         reading.engine = "liteparse+tesserocr"
         reading.metadata["ocr_page_count"] = len(confidences)
         ocr.judge(confidences, reading)
+
+
+def _tell_unread(texts: dict[int, str], reading: Reading) -> None:
+    """Say which pages have no text that could be had without looking at their pictures."""
+    empty = sum(not _letters(text) for text in texts.values())
+    if empty:
+        reading.warnings.append(f"{empty:,} pages without text were not read by OCR, as was asked.")
 
 
 def _each_begun(source: Source, numbers: list[int]) -> Iterator[int]:
