@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from jobs.extraction import Extraction
+from jobs.extraction.result import FailedPage
 from jobs.ids import new_id
 from jobs.model import Artifact, Completed, Failed, PartialResult
 from jobs.queries import Queries
@@ -421,7 +423,8 @@ def test_failed_pages_are_listed_and_read_again_on_request(program, member, stra
     assert (answer.status_code, answer.json["code"]) == (409, "no_failed_pages")
     assert program.get(path).json["failed_pages"] == []
     failed = [{"page": 4, "code": "limit_time"}, {"page": 17, "code": "unreadable"}]
-    body = {"text": "a", "markdown": "a", "failed_pages": failed}
+    pages = [FailedPage(page["page"], page["code"]) for page in failed]
+    body = Extraction("a", "a", None, 48, None, {}, "application/pdf", "e", "1", failed_pages=pages).to_json()
     artifact = Artifact(new_id(), "extract", "f" * 64, "e", "1", body, {}, datetime.now(UTC))
     service.checkpoint(lease, "extract", artifact, reused=False)
     service.settle(lease, Completed())

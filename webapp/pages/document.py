@@ -9,12 +9,13 @@ from flask import render_template, request
 from flask.typing import ResponseReturnValue
 
 from jobs.extraction import Extraction, has_images
-from jobs.model import IMAGES_OPERATION, OPERATION_NAMES, Artifact, Document
+from jobs.model import IMAGES_OPERATION, OPERATION_NAMES, RETRY_PAGES, Artifact, Document
 from webapp.access import owner_filter
 from webapp.page_images import PageImages, wanted_images
 from webapp.pages import blueprint
 from webapp.presenters import waiting_of
 from webapp.result_view import MOST_HITS, search, view_of
+from webapp.results import partial_text
 from webapp.services import services
 from webapp.wording import waiting_reason
 
@@ -78,8 +79,9 @@ def document(document_id: str) -> ResponseReturnValue:
         words=words,
         hits=search(extraction, words) if extraction else [],
         most_hits=MOST_HITS,
+        partial=partial_text(item) if extraction is None else None,
         result_json=_fields_json(results) if tab == "metadata" else None,
-        operations=[name for name in OPERATION_NAMES if name != IMAGES_OPERATION],
+        operations=[name for name in OPERATION_NAMES if name not in {IMAGES_OPERATION, RETRY_PAGES}],
     )
 
 
