@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from jobs.extraction import Extraction, Limits
 from jobs.queries import Queries
-from jobs.tables import attempts
+from jobs.tables import attempts, queue_items
 from tests.support.client import Client
 from tests.support.corpus import files, needs_corpus
+from tests.support.servers import wait_until
 
 pytestmark = [
     pytest.mark.e2e,
@@ -78,6 +79,8 @@ def work_off(start_service, environ, engine):
             assert "Traceback" not in message, name
         assert "worker_ended" not in service.output("worker")
         assert "horse_died" not in service.output("worker")
+        # What was taken out of them is worked on as well.
+        wait_until(lambda: count_open(engine) == 0, seconds=120.0, what="all that was taken out")
         assert_inside_the_time(engine)
         return results(engine, {name: job for name, job in jobs.items() if name not in fails}, without_text)
 
@@ -94,6 +97,12 @@ def upload_and_wait(client: Client, part: str) -> dict[str, dict]:
     found = {document["filename"]: jobs[document["job_id"]] for document in accepted}
     assert len(found) == len(paths)
     return found
+
+
+def count_open(engine) -> int:
+    with engine.connect() as connection:
+        still = sa.select(sa.func.count()).where(queue_items.c.finished_at.is_(None))
+        return connection.execute(still).scalar_one()
 
 
 def assert_inside_the_time(engine) -> None:
