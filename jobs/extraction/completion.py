@@ -62,7 +62,7 @@ def complete(reading: Reading, source: Source) -> Extraction:
 def _tables(reading: Reading, markdown: str, source: Source, warnings: list[str]) -> list[Table]:
     if not source.options.tables:
         return []
-    found = tables_in(markdown) if reading.tables is None else reading.tables
+    found = tables_in(markdown, reading.page_starts) if reading.tables is None else reading.tables
     kept, is_whole = bounded(found, source.limits.output_chars)
     if not is_whole:
         warnings.append(

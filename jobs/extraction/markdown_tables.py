@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import bisect
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, dropwhile, pairwise
 
 from jobs.extraction.markdown import LineKind, cells, heading_of, is_table_rule, lines_of
@@ -13,7 +14,7 @@ _TABLES_KEPT = 1_000
 _TITLE_CHARS = 200
 
 
-def tables_in(markdown: str) -> list[Table]:
+def tables_in(markdown: str, page_starts: Sequence[int] = ()) -> list[Table]:
     """Return the tables of a Markdown text, in its order.
 
     A heading that stands right before a table is its title: that is how sheets are written. Without a
@@ -21,37 +22,42 @@ def tables_in(markdown: str) -> list[Table]:
 
     Args:
         markdown: the text; what stands in code blocks is no table.
+        page_starts: where each page begins in it, if it has any.
     """
     if "|" not in markdown or "--" not in markdown:
         return []
     found: list[Table] = []
     title: str | None = None
     rows: list[list[str]] | None = None
+    page: int | None = None
+    place = 0
     for (line, kind), (following, _) in pairwise(chain(lines_of(markdown), [("", LineKind.OTHER)])):
         is_code = kind is not LineKind.OTHER
+        began, place = place, place + len(line) + 1
         if rows is not None and not is_code and "|" in line:
             if not is_table_rule(line):
                 rows.append(cells(line))
             continue
         if rows is not None:
-            _keep(found, rows, title)
+            _keep(found, rows, title, page)
             rows = title = None
         if is_code:
             title = None
         elif "|" in line and is_table_rule(following) and line.count("|") >= following.count("|") - 1:
             rows = [cells(line)]
+            page = bisect.bisect_right(page_starts, began) or None
         elif line.strip():
             heading = heading_of(line)
             title = heading[1][:_TITLE_CHARS] or None if heading else None
     if rows is not None:
-        _keep(found, rows, title)
+        _keep(found, rows, title, page)
     return found
 
 
-def _keep(found: list[Table], rows: list[list[str]], title: str | None) -> None:
+def _keep(found: list[Table], rows: list[list[str]], title: str | None, page: int | None) -> None:
     rows = _trimmed(rows)
     if rows and (title or (len(rows) > 1 and len(rows[0]) > 1)):
-        found.append(Table(rows, title=title))
+        found.append(Table(rows, page, title))
 
 
 def _trimmed(rows: list[list[str]]) -> list[list[str]]:

@@ -1,10 +1,11 @@
-"""Render pages of a PDF for OCR."""
+"""Pages of a PDF as PDFium has them: their pictures for OCR, and their text to the letter."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pypdfium2
 from PIL import Image
@@ -39,6 +40,39 @@ def rendered(
             yield index, picture
     finally:
         document.close()
+
+
+class ExactText:
+    """The text of single pages; the file is opened when the first one is asked for.
+
+    Args:
+        path: the PDF.
+        password: opens it, if it is protected.
+    """
+
+    def __init__(self, path: Path, password: str | None = None) -> None:
+        self._path = path
+        self._password = password
+        self._document: pypdfium2.PdfDocument | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._document is not None:
+            self._document.close()
+
+    def of(self, number: int) -> str:
+        """Return the text of a page, counted from 1; an empty one where PDFium cannot read it."""
+        if self._document is None:
+            self._document = pypdfium2.PdfDocument(self._path, password=self._password)
+        try:
+            page = self._document[number - 1]
+            text = page.get_textpage().get_text_range()
+            page.close()
+        except pypdfium2.PdfiumError:
+            return ""
+        return str(text)
 
 
 def _scale(width: float, height: float) -> float:

@@ -98,7 +98,7 @@ def test_flushall_with_50_pending_and_5_running(start_service, environ, engine, 
     service = start_service({**environ, "WORKERS": "5"})
     client = Client(service, engine)
     accepted = ids(client.upload(*texts(5, "first ")))
-    eventually(lambda: running(engine, 5), 40, "five running jobs")
+    eventually(lambda: running(engine, 5), 90, "five running jobs")
     slow_model.script[:] = ["ok"]
     accepted += ids(client.upload(*texts(50, distinct=5), operation="extract"))
     valkey.flush()

@@ -75,7 +75,7 @@ def test_a_scanned_pdf_is_read_by_ocr_up_to_the_limit(tmp_path):
     assert [page.lower() for page in found.pages] == ["invoice 1", "invoice 2", ""]
     assert found.engine == "liteparse+tesserocr"
     assert found.metadata["ocr_confidence"] > 60
-    assert found.warnings == ["Only the first 2 of 3 pages without text were read by OCR."]
+    assert found.warnings == ["Only the first 2 of 3 pages to be read by OCR were read."]
 
 
 def test_pictures_of_many_pages_are_read_and_empty_ones_complete(tmp_path):

@@ -92,6 +92,7 @@ def _no_server_outlives_these_tests():
     warm.stop()
     yield
     warm.stop()
+    warm._owner._begin()
 
 
 @pytest.fixture(autouse=True)

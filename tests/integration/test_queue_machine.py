@@ -328,9 +328,10 @@ def machine_for(service, engine, settings):
     return QueueMachine
 
 
-def run(service, engine, settings, examples, phases=tuple(Phase)):
+def run(service, engine, settings, examples, phases=tuple(Phase), without=()):
+    machine = machine_for(service, engine, settings)
     run_state_machine_as_test(
-        machine_for(service, engine, settings),
+        type("Machine", (machine,), dict.fromkeys(without)),
         settings=hypothesis_settings(
             max_examples=examples,
             stateful_step_count=25,
@@ -356,5 +357,13 @@ def test_the_queue_holds_its_invariants_in_any_order(engine, settings):
 
 
 def test_the_machine_bites_when_the_fence_is_gone(engine, settings):
+    # Without the steps that have nothing to do with it, a zombie's word comes soon.
+    beside = (
+        "change_priority", "pause_or_resume", "prune", "sweep", "cancel", "retry", "clear", "claim_the_best",
+        "sweep_without_a_death", "clock_jumps_and_live_workers_renew",
+    )  # fmt: skip
     with pytest.raises(AssertionError):
-        run(WithoutFence(engine, settings, Dice()), engine, settings, examples=1000, phases=(Phase.generate,))
+        run(
+            WithoutFence(engine, settings, Dice()), engine, settings,
+            examples=1000, phases=(Phase.generate,), without=beside,
+        )  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import liteparse
 import pypdfium2
 
-from jobs.extraction import ocr, pages
+from jobs.extraction import ocr, pages, pdf_tables
 from jobs.extraction.dates import iso
 from jobs.extraction.faults import Fault, FaultCode
 from jobs.extraction.markdown import escape, to_plain
@@ -44,8 +44,9 @@ def read(source: Source) -> Reading:
     source.page_log.expect(len(wanted), len(texts.keys() | failed.keys()))
     unread: list[int] = []
     if source.resume.finish is None:
-        for page in _parse(source, page_count):
-            _take(page, texts, unread, source)
+        with pages.ExactText(source.path, source.options.password) as exact:
+            for page in _parse(source, page_count):
+                _take(page, texts, unread, source, exact)
         # Their text could not be had; perhaps they can be looked at.
         missing = [page for page in wanted if page not in texts and page not in failed]
         if source.options.ocr is Ocr.NEVER:
@@ -77,9 +78,15 @@ def _wanted(source: Source, page_count: int) -> list[int]:
     return [page for page in range(1, last + 1) if source.options.wants_page(page)]
 
 
-def _take(page: liteparse.ParsedPage, texts: dict[int, str], unread: list[int], source: Source) -> None:
+def _take(
+    page: liteparse.ParsedPage,
+    texts: dict[int, str],
+    unread: list[int],
+    source: Source,
+    exact: pages.ExactText,
+) -> None:
     number = page.page_num
-    texts[number] = _markdown_of(page)
+    texts[number] = _markdown_of(page, exact)
     asked = source.options.ocr
     if asked is Ocr.ALWAYS or (asked is Ocr.AUTO and _needs_ocr(page, texts[number])):
         unread.append(number)
@@ -165,6 +172,9 @@ def _parser(source: Source, pages: str | None = None) -> liteparse.LiteParse:
         keep_headers_footers=True,
         include_complexity=True,
         continue_on_page_error=True,
+        extract_blocks=True,
+        emit_word_boxes=True,
+        extract_vector_graphics=True,
         image_mode="off",
         num_workers=1,
         password=source.options.password,
@@ -172,14 +182,19 @@ def _parser(source: Source, pages: str | None = None) -> liteparse.LiteParse:
     )
 
 
-def _markdown_of(page: liteparse.ParsedPage) -> str:
+def _markdown_of(page: liteparse.ParsedPage, exact: pages.ExactText) -> str:
     """Return the page's Markdown, or its laid-out text where the Markdown lost too much of it."""
     letters = _letters(page.text)
     if not letters:
         # The Markdown of an empty page is an empty code block.
         return ""
-    if _letters(page.markdown) >= _KEPT_SHARE * letters:
-        return str(page.markdown)
+    if pdf_tables.has_tables(page):
+        typography = pdf_tables.Typography(lambda: exact.of(page.page_num))
+        markdown = pdf_tables.markdown_of(page, typography)
+    else:
+        markdown = str(page.markdown)
+    if _letters(markdown) >= _KEPT_SHARE * letters:
+        return markdown
     return escape("\n".join(line.strip() for line in page.text.splitlines()))
 
 
