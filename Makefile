@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos bench bench-depth bench-growth bench-bloat bench-upload bench-documents fix clean
+.PHONY: help run test check chaos bench bench-depth bench-growth bench-bloat bench-upload bench-documents bench-extraction fix clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -50,6 +50,9 @@ bench-upload: $(VENV)/installed-dev ## Compare uploads with a bare Flask view (A
 
 bench-documents: $(VENV)/installed-dev ## Compare whole documents with stock rq and the bare engine (ARGS="--documents 200")
 	@exec $(BIN)/python -m benchmarks.documents $(ARGS)
+
+bench-extraction: $(VENV)/installed-dev ## Compare how PDFs are read with other engines (ARGS="--turns 1")
+	@exec $(BIN)/python -m benchmarks.engines.run $(ARGS)
 
 fix: $(VENV)/installed-dev ## Repair format and what the linter can
 	$(BIN)/ruff check --fix .

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.queues.peers import Peer
 
@@ -22,8 +23,24 @@ class NotHere(Exception):
     """A peer cannot be installed on this machine; the text says why, for the table."""
 
 
-def install(peer: Peer) -> None:
+class Installable(Protocol):
+    """Something with an environment of its own."""
+
+    @property
+    def environment(self) -> str:
+        """The name of its list of packages; empty for what needs none."""
+
+    @property
+    def python(self) -> tuple[int, int]:
+        """The oldest Python that it runs on."""
+
+
+def install(peer: Installable, requirements: Path = REQUIREMENTS) -> None:
     """Install a peer, unless it is there already.
+
+    Args:
+        peer: what to install.
+        requirements: the folder with the lists of packages.
 
     Raises:
         NotHere: no Python that it runs on, or no package.
@@ -33,7 +50,7 @@ def install(peer: Peer) -> None:
     folder = FOLDER / peer.environment
     stamp = folder / "installed"
     python = find_python(peer.python)
-    wanted = f"{python}\n{(REQUIREMENTS / f'{peer.environment}.txt').read_text()}"
+    wanted = f"{python}\n{(requirements / f'{peer.environment}.txt').read_text()}"
     if stamp.exists() and stamp.read_text() == wanted:
         return
     print(f"Installing {peer.environment} …", file=sys.stderr)
@@ -42,7 +59,7 @@ def install(peer: Peer) -> None:
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
         subprocess.run(
             [str(folder / "bin" / "pip"), "install", "--quiet", "--no-deps",
-             "--requirement", str(REQUIREMENTS / f"{peer.environment}.txt")],
+             "--requirement", str(requirements / f"{peer.environment}.txt")],
             check=True,
         )  # fmt: skip
     except subprocess.CalledProcessError as error:
@@ -50,7 +67,7 @@ def install(peer: Peer) -> None:
     stamp.write_text(wanted)
 
 
-def program(peer: Peer, name: str) -> str:
+def program(peer: Installable, name: str) -> str:
     """Return the path of a program of a peer's environment."""
     return str((FOLDER / peer.environment if peer.environment else Path(sys.prefix)) / "bin" / name)
 

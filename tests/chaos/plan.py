@@ -59,7 +59,7 @@ class Size:
 FULL = Size()
 # The same kinds; what is cheap comes more often, because starting an interpreter takes most of a second.
 SHORT = Size(
-    documents=400, longest_seconds=1.2, workers=6, kills=20, stops=10, flushes=8, restarts=2,
+    documents=1_000, longest_seconds=1.2, workers=8, kills=52, stops=24, flushes=17, restarts=4,
     outage_seconds=3.0, full_disks=1, rolling=1,
 )  # fmt: skip
 

@@ -83,7 +83,7 @@ def _belongs(line: Line, grid: Grid, height: float, *, is_within: bool) -> bool:
     """Say whether a line next to a table is one of its rows."""
     if any(word.right <= grid.left - 2 or word.left >= grid.right + 2 for word in line):
         return False
-    if max(word.height for word in line) > _LARGER_TYPE * height:
+    if max(word.height for word in line) > _LARGER_TYPE * height or _CAPTION.fullmatch(line[0].text):
         return False
     parts = segments(line)
     if len(parts) == 1 and parts[0][-1].right - parts[0][0].left > 0.55 * grid.width:

@@ -159,9 +159,13 @@ def _is_beside(one: Grid, other: Grid) -> bool:
 
 
 def _is_body(row: Row) -> bool:
-    """Say whether what stands behind the first column is mostly numbers."""
+    """Say whether what stands behind the first column is mostly numbers.
+
+    Without a name in the first column, years and units may be meant that belong to the heading.
+    """
     cells = [cell for cell in row.cells[1:] if cell]
-    return bool(cells) and 2 * sum(_NUMBER.fullmatch(cell) is not None for cell in cells) >= len(cells)
+    numbers = sum(_NUMBER.fullmatch(cell) is not None for cell in cells)
+    return bool(cells) and 2 * numbers >= len(cells) and (row.cells[0] != "" or numbers == len(row.cells) - 1)
 
 
 def _is_parted(upper: Row, lower: Row, grid: Grid, rules: Sequence[Rule], height: float) -> bool:
