@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from liteparse import AnnotationRect, LayoutBlock, LayoutCell, ParsedPage, TextItem, VectorGraphics, WordBox
+from liteparse import AnnotationRect, LayoutBlock, LayoutCell, ParsedPage, TextItem, VectorGraphics
 from liteparse.types import VectorLine
 
 from jobs.extraction import pdf_tables
@@ -22,12 +22,8 @@ class Page:
         self.y = 20.0
 
     def write(self, text, x=50.0):
-        words, at = [], x
-        for word in text.split():
-            words.append(WordBox(word, at, self.y, len(word) * WIDTH, HEIGHT))
-            at += (len(word) + 1) * WIDTH
         box = (x, self.y, max(WIDTH, len(text) * WIDTH), HEIGHT)
-        self.items.append(TextItem(text, *box, words=words))
+        self.items.append(TextItem(text, *box))
         return AnnotationRect(*box)
 
     def paragraph(self, *lines, kind="paragraph", x=50.0):

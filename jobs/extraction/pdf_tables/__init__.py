@@ -29,7 +29,7 @@ def markdown_of(page: liteparse.ParsedPage, typography: Typography) -> str:
     """Return the Markdown of a page with its tables put together.
 
     Args:
-        page: parsed with blocks, word boxes and vector graphics.
+        page: parsed with blocks and vector graphics.
         typography: the dashes and quotation marks of the page, which liteparse writes in plain ASCII.
     """
     text = PageText.of(page)

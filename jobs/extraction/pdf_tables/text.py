@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ _OPEN_LINES = 6
 _NO_SPACE = 0.08
 _OVERHANG = 0.5
 _THIN, _SHORT = 1.5, 20.0
+_WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class PageText:
 
     @classmethod
     def of(cls, page: liteparse.ParsedPage) -> PageText:
-        """Take them from a page that was parsed with word boxes and vector graphics."""
+        """Take them from a page that was parsed with vector graphics."""
         return cls(_words(page), _rules(page))
 
     def between(self, top: float, bottom: float) -> list[Line]:
@@ -115,11 +117,12 @@ class PageText:
 
 
 def _words(page: liteparse.ParsedPage) -> Iterator[Word]:
+    """Yield the words of a page; in a run of several, each is taken to be as wide as its share of letters."""
     for item in page.text_items:
-        for box in item.words or (item,):
-            text = box.text.strip()
-            if text:
-                yield Word(text, box.x, box.y, box.x + box.width, box.y + box.height)
+        width = item.width / max(1, len(item.text))
+        for found in _WORD.finditer(item.text):
+            left, right = (item.x + place * width for place in found.span())
+            yield Word(found.group(), left, item.y, right, item.y + item.height)
 
 
 def _lines(words: Iterable[Word]) -> list[Line]:

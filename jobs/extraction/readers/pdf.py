@@ -28,6 +28,7 @@ _PICTURE_SHARE = 0.3
 # Markdown that lost more than this share of the page's letters is not trusted.
 _KEPT_SHARE = 0.8
 _TEXT_SHARE_OF_WORK = 0.5
+_ASCII_BESIDE_LETTERS = bytes(code for code in range(128) if not chr(code).isalnum())
 
 
 def read(source: Source) -> Reading:
@@ -173,7 +174,6 @@ def _parser(source: Source, pages: str | None = None) -> liteparse.LiteParse:
         include_complexity=True,
         continue_on_page_error=True,
         extract_blocks=True,
-        emit_word_boxes=True,
         extract_vector_graphics=True,
         image_mode="off",
         num_workers=1,
@@ -199,7 +199,9 @@ def _markdown_of(page: liteparse.ParsedPage, exact: pages.ExactText) -> str:
 
 
 def _letters(text: str) -> int:
-    return sum(character.isalnum() for character in text)
+    """Count letters and digits."""
+    left = text.encode("utf-8", "replace").translate(None, _ASCII_BESIDE_LETTERS)
+    return len(left) if left.isascii() else sum(map(str.isalnum, left.decode("utf-8")))
 
 
 def _needs_ocr(page: liteparse.ParsedPage, text: str) -> bool:
