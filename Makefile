@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos bench bench-depth bench-growth bench-bloat bench-upload bench-documents bench-extraction fix clean
+.PHONY: help run test check chaos bench bench-depth bench-growth bench-bloat bench-upload bench-documents bench-extraction bench-hostile fix clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -53,6 +53,9 @@ bench-documents: $(VENV)/installed-dev ## Compare whole documents with stock rq 
 
 bench-extraction: $(VENV)/installed-dev ## Compare how PDFs are read with other engines (ARGS="--turns 1")
 	@exec $(BIN)/python -m benchmarks.engines.run $(ARGS)
+
+bench-hostile: $(VENV)/installed-dev ## Show what 500 broken files do to workers and neighbours (ARGS="--mutations 50")
+	@exec $(BIN)/python -m benchmarks.hostile $(ARGS)
 
 fix: $(VENV)/installed-dev ## Repair format and what the linter can
 	$(BIN)/ruff check --fix .

@@ -9,6 +9,7 @@ from jobs.extraction.decoding import decode, decode_html, html_title
 from jobs.extraction.faults import Fault, FaultCode, as_error
 from jobs.extraction.markdown import escape, fence, first_heading, table, to_plain
 from jobs.extraction.readers.delimited import guess_delimiter, parse
+from jobs.extraction.versions import OWN_REVISION
 
 
 @pytest.mark.parametrize(
@@ -184,6 +185,6 @@ def test_every_fault_code_has_a_sentence_and_only_the_environment_is_retried():
 
 
 def test_the_engine_version_names_every_engine():
-    assert ENGINE_VERSION.startswith("2+liteparse-")
+    assert ENGINE_VERSION.startswith(f"{OWN_REVISION}+liteparse-")
     assert "none" not in ENGINE_VERSION
     assert Limits().to_json()["max_pages"] == 5000
