@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos bench bench-depth bench-growth bench-bloat bench-upload bench-documents bench-extraction bench-hostile fix clean
+.PHONY: help run test check chaos bench bench-depth bench-growth bench-bloat bench-upload bench-documents bench-extraction bench-hostile fuzz fix clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -56,6 +56,10 @@ bench-extraction: $(VENV)/installed-dev ## Compare how PDFs are read with other 
 
 bench-hostile: $(VENV)/installed-dev ## Show what 500 broken files do to workers and neighbours (ARGS="--mutations 50")
 	@exec $(BIN)/python -m benchmarks.hostile $(ARGS)
+
+fuzz: $(VENV)/installed-dev ## Fuzz our own parsers with atheris (ARGS="--target iwa --seconds 60")
+	@$(BIN)/pip install --quiet --requirement requirements-fuzz.txt
+	@exec $(BIN)/python -m tests.fuzz.run $(ARGS)
 
 fix: $(VENV)/installed-dev ## Repair format and what the linter can
 	$(BIN)/ruff check --fix .
