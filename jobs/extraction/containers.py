@@ -7,6 +7,8 @@ anything it does not understand, because the files come from strangers.
 from __future__ import annotations
 
 import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -44,6 +46,14 @@ _OLE_STREAMS = (
     ("Book", mt.XLS),
     ("\x05HwpSummaryInformation", "application/x-hwp"),
 )
+
+
+# What reading a damaged archive raises: NotImplementedError is how zipfile says that it does not know a
+# member's compression, and OSError is a place that no file has.
+BROKEN_ZIP = (
+    zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, OSError, ValueError, zlib.error,
+    struct.error,
+)  # fmt: skip
 
 
 def zip_kind(head: bytes, path: Path, suffix: str) -> str:

@@ -55,7 +55,8 @@ class Harvest:
         lines = self._new_lines(scratch / PAGES_NAME)
         for line in lines:
             with contextlib.suppress(ValueError, RecursionError):
-                page, text = json.loads(line)
+                told = json.loads(line)
+                page, text = told if isinstance(told, list) and len(told) == 2 else (None, None)
                 if type(page) is int and 0 < page <= self._limits.max_pages and type(text) is str:
                     self.texts[page] = storable(text)
         if lines and self._on_pages is not None:

@@ -26,7 +26,7 @@ _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _HEADING = re.compile(r"^#{1,2}\s+(\S.*)$", re.MULTILINE)
 _ANY_HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
 _NEEDS_ESCAPE = re.compile(r"([\\`*<\[]|(?<!\w)_|_(?!\w))")
-_LINE_NEEDS_ESCAPE = re.compile(r"^(\s{0,3})([#>]|[-+](?=\s)|={3,}|-{3,})", re.MULTILINE)
+_LINE_NEEDS_ESCAPE = re.compile(r"^(\s{0,3})([#>|]|[-+](?=\s)|={3,}|-{3,})", re.MULTILINE)
 _NUMBERED = re.compile(r"^(\s{0,3}\d{1,9})([.)])(?=\s)", re.MULTILINE)
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&amp;": "&", "&nbsp;": " ", "&quot;": '"', "&#39;": "'"}
 

@@ -109,7 +109,20 @@ def test_pages_from_a_child_are_checked_bounded_and_taken_once(tmp_path):
     told = []
     harvest = Harvest(Limits(max_pages=9, result_bytes=400), lambda texts, count: told.append(dict(texts)))
     path = tmp_path / PAGES_NAME
-    wrong = ("x", "[1]", "[0, 'a']", '[99, "a"]', '[true, "a"]', '{"a": 1}', "[1, 2]", '["1", "a"]', "[" * 50)
+    wrong = (
+        "x",
+        "[1]",
+        "[0, 'a']",
+        '[99, "a"]',
+        '[true, "a"]',
+        '{"a": 1}',
+        "[1, 2]",
+        '["1", "a"]',
+        "[" * 50,
+        "1",
+        "null",
+        '"ab"',
+    )
     path.write_text("\n".join([*wrong, '[2, "two"]', '[3, "thr']))
     harvest.collect(tmp_path)
     harvest.collect(tmp_path)

@@ -82,7 +82,15 @@ def test_a_table_escapes_what_would_break_it():
 
 @pytest.mark.parametrize(
     "text",
-    ["# no heading", "1. no list", "- no item", "a *b* [c](d) <e> `f` \\", "> no quote", "snake_case_name"],
+    [
+        "# no heading",
+        "1. no list",
+        "- no item",
+        "a *b* [c](d) <e> `f` \\",
+        "> no quote",
+        "snake_case_name",
+        "| no | table |",
+    ],
 )
 def test_escaped_text_comes_back_unchanged(text):
     assert to_plain(escape(text)) == text

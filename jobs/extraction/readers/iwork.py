@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from jobs.extraction import iwa
 from jobs.extraction import media_types as mt
+from jobs.extraction.containers import BROKEN_ZIP
 from jobs.extraction.faults import Fault, FaultCode
 from jobs.extraction.markdown import escape
 from jobs.extraction.readers import office
@@ -43,9 +44,11 @@ def read(source: Source) -> Reading:
         with zipfile.ZipFile(source.path) as package:
             _refuse_protected(package)
             parts = dict(_parts(package))
-    # NotImplementedError is how zipfile says that it does not know a member's compression.
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError) as error:
+    except BROKEN_ZIP as error:
         raise Fault(FaultCode.UNREADABLE) from error
+    except RuntimeError as error:
+        # How zipfile says that a member is encrypted.
+        raise Fault(FaultCode.ENCRYPTED) from error
     if source.media_type == mt.NUMBERS or not parts:
         return office.read(source)
     return _texts_of(parts, source)

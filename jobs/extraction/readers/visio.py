@@ -6,6 +6,7 @@ import re
 import zipfile
 from xml.etree import ElementTree as ET
 
+from jobs.extraction.containers import BROKEN_ZIP
 from jobs.extraction.faults import Fault, FaultCode
 from jobs.extraction.markdown import escape
 from jobs.extraction.reading import Reading, Source
@@ -27,8 +28,11 @@ def read(source: Source) -> Reading:
             )
             wanted = names[: source.limits.max_pages]
             pages = ["\n".join(_shape_texts(_member(archive, name))) for _number, name in wanted]
-    except (zipfile.BadZipFile, ET.ParseError, KeyError) as error:
+    except (*BROKEN_ZIP, ET.ParseError) as error:
         raise Fault(FaultCode.UNREADABLE) from error
+    except RuntimeError as error:
+        # How zipfile says that a member is encrypted.
+        raise Fault(FaultCode.ENCRYPTED) from error
     reading = Reading(
         markdown="\n\n".join(escape(page) for page in pages if page),
         text="\n\n".join(page for page in pages if page),
