@@ -47,9 +47,8 @@ def _source(data: bytes, media_type: str, folder: Path) -> Source:
 
 def _reads(read: Callable[[Source], Reading], media_type: str) -> Target:
     def target(data: bytes) -> None:
-        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-            with contextlib.suppress(Fault):
-                read(_source(data, media_type, Path(folder)))
+        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, contextlib.suppress(Fault):
+            read(_source(data, media_type, Path(folder)))
 
     return target
 
