@@ -9,9 +9,12 @@ import enum
 
 import sqlalchemy as sa
 
+from jobs.extraction import ReadOptions
 from jobs.model import OPEN_STATUSES, Document, QueueItem, Status, UserId
+from jobs.read_options import PASSWORD_CODES, has_other_password
 from jobs.rows import ITEM_COLUMNS, to_document, to_item
-from jobs.tables import documents, queue_items
+from jobs.settings import Settings
+from jobs.tables import artifacts, documents, queue_items, results
 
 
 class Dedupe(enum.StrEnum):
@@ -76,6 +79,32 @@ def newest_usable(
     item = to_item(connection.execute(sa.select(*ITEM_COLUMNS).where(queue_items.c.id == item_id)).one())
     found = connection.execute(sa.select(documents).where(documents.c.id == item.document_id)).one()
     return to_document(found), item
+
+
+def is_behind_another_password(
+    connection: sa.Connection, document_id: str, options: ReadOptions, settings: Settings
+) -> bool:
+    """Say whether something was, or will be, read from a document with a password that is not among options.
+
+    A cleared item has taken the hash of its password along: what it left is behind a password that nobody
+    can be told to know.
+    """
+    of_document = queue_items.c.document_id == document_id
+    read_nothing = sa.and_(
+        queue_items.c.status == Status.FAILED, queue_items.c.error_code.in_(sorted(PASSWORD_CODES))
+    )
+    packed = connection.execute(sa.select(queue_items.c.options).where(of_document, ~read_nothing)).scalars()
+    if any(has_other_password(one, options, settings) for one in packed):
+        return True
+    left = (
+        sa.select(artifacts.c.meta)
+        .join(results, results.c.artifact_id == artifacts.c.id)
+        .where(
+            results.c.document_id == document_id,
+            results.c.item_id.not_in(sa.select(queue_items.c.id).where(of_document, ~read_nothing)),
+        )
+    )
+    return any(meta.get("with_password") for meta in connection.execute(left).scalars())
 
 
 def open_item(connection: sa.Connection, document_id: str, operation: str) -> QueueItem | None:

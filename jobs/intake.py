@@ -18,8 +18,14 @@ from jobs.blobs import BlobStore, Spool
 from jobs.bytes_lock import hold_bytes
 from jobs.database import Clock
 from jobs.delivery import Delivery
-from jobs.duplicates import Dedupe, newest_document, newest_usable, open_item
-from jobs.errors import AlreadyQueued, DeliveryError, DuplicateDocument, Permanent, UploadTooLarge
+from jobs.duplicates import (
+    Dedupe,
+    is_behind_another_password,
+    newest_document,
+    newest_usable,
+    open_item,
+)
+from jobs.errors import AlreadyQueued, DeliveryError, DuplicateDocument, UploadTooLarge
 from jobs.extraction import sniff
 from jobs.free_space import telling_full_database
 from jobs.group_commit import GroupCommit
@@ -27,7 +33,7 @@ from jobs.idempotency import Answer, IdempotencyKeys, Turn
 from jobs.ids import new_id
 from jobs.model import Document, QueueItem, UserId
 from jobs.queue_service import DocumentQueueService, NewItem
-from jobs.read_options import pack_options, unpack_options
+from jobs.read_options import asks_the_same, pack_options
 from jobs.settings import Settings
 from jobs.uploads import Accepted, Duplicate, Order, Taken, Upload, clean_filename
 
@@ -319,8 +325,8 @@ class Intake:
         sha256 = upload.spool.sha256
         if dedupe is Dedupe.REUSE:
             usable = newest_usable(connection, owner, sha256, order.operation)
-            # What was read in another way, or behind a password, is not what was asked for.
-            if usable is not None and self._is_same(usable[1].options, order):
+            # What was read in another way, or with another password, is not what was asked for.
+            if usable is not None and asks_the_same(usable[1].options, order.options, self._settings):
                 document, item = usable
                 return Accepted(document, item, document.id, reused=True)
         existing = newest_document(connection, owner, sha256)
@@ -328,17 +334,15 @@ class Intake:
             return None
         if dedupe is Dedupe.REJECT:
             return Duplicate(clean_filename(upload.filename), existing)
+        # Who does not know the password of what is there shall not be led to it.
+        if is_behind_another_password(connection, existing.id, order.options, self._settings):
+            return None
         # Who asked for what there is wants no finished stage computed again.
         fresh = dedupe is Dedupe.RERUN
         item, made = self._enqueue_again(connection, existing.id, order, fresh=fresh)
+        if not made and not asks_the_same(item.options, order.options, self._settings):
+            return None
         return Accepted(existing, item, existing.id, reused=not made)
-
-    def _is_same(self, packed: str | None, order: Order) -> bool:
-        try:
-            kept = unpack_options(packed, self._settings)
-        except Permanent:
-            return False
-        return kept == order.options
 
     def _insert(self, connection: sa.Connection, parcels: Sequence[_Parcel]) -> list[Taken]:
         """Insert new documents and their items, however many with the same few statements."""

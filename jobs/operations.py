@@ -135,7 +135,7 @@ class ExtractStage:
             "engine": found.engine,
             "warnings": len(found.warnings),
             "failed_pages": len(found.failed_pages),
-        }
+        } | _password_meta(stage_input.options)
         return StageOutput(body=found.to_json(), meta=meta)
 
 
@@ -203,7 +203,13 @@ class ImagesStage:
         )
         body: dict[str, JSON] = {"page_count": drawing.page_count, "warnings": list[JSON](drawing.warnings)}
         meta: dict[str, JSON] = {"page_count": drawing.page_count, "images": len(drawing.images)}
+        meta |= _password_meta(stage_input.options)
         return StageOutput(body, meta, drawing.images)
+
+
+def _password_meta(options: extraction.ReadOptions) -> dict[str, JSON]:
+    """Mark what was made with a password; see :mod:`jobs.duplicates`."""
+    return {} if options.password is None else {"with_password": True}
 
 
 def _limits(settings: Settings) -> extraction.Limits:

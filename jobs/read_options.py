@@ -1,7 +1,8 @@
 """What a sender may ask of a reading: words in, one value through the queue, and the cage's value out.
 
 An item carries its options as a short text, nothing when all is as usual. A password is in it under a seal
-that only this service's secret key opens, and goes with the item's completion.
+that only this service's secret key opens, and goes with the item's completion. What stays is a hash under
+that key, by which who knows the password is told from who does not.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from jobs.extraction.options import describe_pages
 from jobs.model import JSON
 from jobs.settings import Settings, load_or_create_secret_key
 
+DEFAULT_PRESET = "standard"
+PASSWORD_CODES = frozenset({"encrypted", "wrong_password", "password_lost"})
+"""The causes of a failure that the right password may mend."""
+
 OPTION_FIELDS = ("preset", "languages", "ocr", "pages", "tables", "password")
 _MOST_LANGUAGES = 5
 _MOST_RANGES = 100
@@ -34,7 +39,7 @@ _PRESET_FIELDS = frozenset({"languages", "ocr", "pages", "tables"})
 _PRESET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 BUILT_IN_PRESETS: dict[str, ReadOptions] = {
-    "standard": ReadOptions(),
+    DEFAULT_PRESET: ReadOptions(),
     "scan": ReadOptions(ocr=Ocr.ALWAYS),
     "fast": ReadOptions(ocr=Ocr.NEVER, tables=False),
 }
@@ -65,21 +70,22 @@ def _preset(name: str, said: object) -> ReadOptions:
 
 
 def parse_options(said: Mapping[str, object], presets: Mapping[str, ReadOptions]) -> ReadOptions:
-    """Read options; what is missing or empty is as the preset has it, or as usual.
+    """Read options; what is missing or empty is as the preset has it, or else the default preset.
 
     Args:
         said: texts or JSON values under the names of :data:`OPTION_FIELDS`; others are ignored.
-        presets: by name.
+        presets: by name; without the default one it is as usual.
 
     Raises:
         ValueError: one of them cannot be meant; the sentence tells what can.
     """
     given = {name: said[name] for name in OPTION_FIELDS if said.get(name) not in (None, "", [])}
-    options = ReadOptions()
+    options = presets.get(DEFAULT_PRESET, ReadOptions())
     if "preset" in given:
-        if str(given["preset"]) not in presets:
+        name = str(given["preset"])
+        if name not in presets:
             raise ValueError(f"preset is one of {', '.join(presets)}")
-        options = presets[str(given["preset"])]
+        options = replace(presets[name], preset=name)
     if "languages" in given:
         options = replace(options, languages=_languages(given["languages"]))
     if "ocr" in given:
@@ -128,8 +134,10 @@ def _pages(raw: str) -> tuple[tuple[int, int], ...]:
 
 
 def pack_options(options: ReadOptions, settings: Settings) -> str | None:
-    """Write options for an item, ``None`` when all is as usual; a password is sealed."""
-    said = _unusual(options)
+    """Write options for an item, ``None`` when all is as usual; a password is sealed, and hashed."""
+    said = _kept(options, settings)
+    if options.preset not in (None, DEFAULT_PRESET):
+        said["preset"] = options.preset
     if options.password is not None:
         said["sealed"] = _seal(settings).encrypt(options.password.encode()).decode("ascii")
     return json.dumps(said, sort_keys=True, separators=(",", ":")) if said else None
@@ -144,7 +152,8 @@ def unpack_options(packed: str | None, settings: Settings) -> ReadOptions:
     if packed is None:
         return ReadOptions()
     said = json.loads(packed)
-    options = parse_options(said, {})
+    preset = said.pop("preset", None)
+    options = replace(parse_options(said, {}), preset=preset)
     if "sealed" not in said:
         return options
     try:
@@ -158,19 +167,47 @@ def unpack_options(packed: str | None, settings: Settings) -> ReadOptions:
     return replace(options, password=password)
 
 
+def options_again(packed: str | None, settings: Settings) -> ReadOptions:
+    """Return an item's options for another job; without its password where that can no longer be opened."""
+    try:
+        return unpack_options(packed, settings)
+    except Permanent:
+        return unpack_options(_without(packed, "sealed"), settings)
+
+
 def options_for_children(packed: str | None) -> str | None:
     """Return the options for what is taken out of a document: its password and its pages are its own."""
-    said = json.loads(packed) if packed is not None else {}
-    for own in ("sealed", "pages"):
-        said.pop(own, None)
-    return json.dumps(said, sort_keys=True, separators=(",", ":")) if said else None
+    return _without(packed, "sealed", "password_hash", "pages")
 
 
 def options_json(packed: str | None) -> dict[str, JSON]:
-    """Return an item's options for a reader; of a password only that there is one."""
+    """Return an item's options for a reader; of a password only that one was given."""
     said = json.loads(packed) if packed is not None else {}
-    shown: dict[str, JSON] = {name: value for name, value in said.items() if name != "sealed"}
-    return {**shown, "password": True} if "sealed" in said else shown
+    is_locked = said.pop("password_hash", None) is not None
+    said.pop("sealed", None)
+    return {**said, "password": True} if is_locked else said
+
+
+def preset_json(options: ReadOptions) -> dict[str, JSON]:
+    """Return all that a preset says, as an upload would say it."""
+    return {
+        "ocr": options.ocr.value,
+        "languages": list[JSON](options.languages),
+        "pages": describe_pages(options.pages) or None,
+        "tables": options.tables,
+    }
+
+
+def asks_the_same(packed: str | None, options: ReadOptions, settings: Settings) -> bool:
+    """Say whether an item is, or was, read as these options ask, with the same password or none."""
+    said = json.loads(_without(packed, "sealed", "preset") or "{}")
+    return bool(said == _kept(options, settings))
+
+
+def has_other_password(packed: str | None, options: ReadOptions, settings: Settings) -> bool:
+    """Say whether an item has a password that these options do not have."""
+    kept = json.loads(packed or "{}").get("password_hash")
+    return kept is not None and kept != _kept(options, settings).get("password_hash")
 
 
 def key_parts(options: ReadOptions, settings: Settings) -> dict[str, JSON]:
@@ -181,11 +218,26 @@ def key_parts(options: ReadOptions, settings: Settings) -> dict[str, JSON]:
     """
     parts = _unusual(options)
     if options.password is not None:
-        key = load_or_create_secret_key(settings).encode()
-        parts["password"] = hmac.new(
-            key, b"password:" + options.password.encode(), hashlib.sha256
-        ).hexdigest()
+        parts["password"] = _password_hash(options.password, settings)
     return parts
+
+
+def _kept(options: ReadOptions, settings: Settings) -> dict[str, JSON]:
+    said = _unusual(options)
+    if options.password is not None:
+        said["password_hash"] = _password_hash(options.password, settings)
+    return said
+
+
+def _without(packed: str | None, *names: str) -> str | None:
+    said = json.loads(packed) if packed is not None else {}
+    left = {name: value for name, value in said.items() if name not in names}
+    return json.dumps(left, sort_keys=True, separators=(",", ":")) if left else None
+
+
+def _password_hash(password: str, settings: Settings) -> str:
+    key = load_or_create_secret_key(settings).encode()
+    return hmac.new(key, b"password:" + password.encode(), hashlib.sha256).hexdigest()
 
 
 def _unusual(options: ReadOptions) -> dict[str, JSON]:

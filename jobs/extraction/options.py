@@ -28,6 +28,7 @@ class ReadOptions:
         pages: the pages to read as pairs of first and last, from 1, in order and apart; empty for all.
         tables: whether tables are looked for.
         password: opens a protected document.
+        preset: the name of the preset that they come from, which changes nothing of the reading.
     """
 
     languages: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class ReadOptions:
     pages: tuple[tuple[int, int], ...] = ()
     tables: bool = True
     password: str | None = field(default=None, repr=False)
+    preset: str | None = field(default=None, compare=False)
 
     def wants_page(self, number: int) -> bool:
         """Say whether a page is to be read; pages count from 1."""

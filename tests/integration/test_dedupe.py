@@ -19,8 +19,10 @@ from jobs.errors import DuplicateDocument
 from jobs.intake import Intake
 from jobs.model import Completed, Failed, Status
 from jobs.queries import Queries
+from jobs.runner import Runner
 from jobs.tables import documents, queue_items
 from jobs.uploads import Order, Upload
+from tests.support.files import locked_pdf
 from tests.support.web import claimed, upload, uploaded
 
 CONTENT = b"The same old text."
@@ -201,6 +203,58 @@ def test_a_reused_job_is_not_rung_for_again(app, program):
     again(program, "reuse")
     again(program, "rerun")
     assert delivery.queue_length() == 1
+
+
+# What was read with a password.
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "in a batch"])
+def test_what_was_read_with_a_password_is_reused_with_the_same_one_only(program, service, engine, together):
+    (first,) = upload(program, ("a.txt", CONTENT), password="geheim").json["documents"]
+    if together:
+        assert service.settle_many([claimed(service, first["job_id"])]) == {first["job_id"]}
+    else:
+        ended(service, first["job_id"])
+    same = again(program, "reuse", password="geheim")
+    assert (same["id"], same["job_id"], same["reused"]) == (first["id"], first["job_id"], True)
+    for fields in ({}, {"password": "guess"}):
+        for dedupe in ("reuse", "rerun"):
+            other = again(program, dedupe, **fields)
+            assert other["id"] != first["id"]
+            assert "reused" not in other or other["duplicate_of"] != first["id"]
+            ended(service, other["job_id"], Failed("encrypted", "Locked.", permanent=True))
+    assert again(program, "reuse", password="geheim")["job_id"] == first["job_id"]
+
+
+@pytest.mark.parametrize("dedupe", ["reuse", "rerun"])
+def test_an_open_job_is_for_those_who_ask_for_the_same_reading(program, engine, dedupe):
+    first = again(program, dedupe, password="geheim")
+    assert again(program, dedupe, password="geheim")["job_id"] == first["job_id"]
+    without = again(program, dedupe)
+    assert without["id"] != first["id"]
+    assert "duplicate_of" not in without
+    # Of the newest document there is an open job as well, which reads in another way.
+    fast = again(program, dedupe, preset="fast")
+    assert fast["id"] not in {first["id"], without["id"]}
+    assert amount(engine) == 3
+
+
+def test_a_password_that_opened_nothing_keeps_nobody_from_the_document(program, service):
+    (first,) = upload(program, ("a.txt", CONTENT), password="guess").json["documents"]
+    ended(service, first["job_id"], Failed("wrong_password", "Wrong.", permanent=True))
+    second = again(program, "reuse", password="geheim")
+    assert (second["id"], second["reused"]) == (first["id"], False)
+
+
+def test_what_was_read_with_a_password_is_kept_from_others_when_its_job_is_cleared(
+    program, service, engine, settings
+):
+    content = locked_pdf(["secret"], "geheim")
+    (first,) = upload(program, ("a.pdf", content), password="geheim").json["documents"]
+    assert Runner(engine, settings, "w").run(first["job_id"]).status is Status.COMPLETED
+    service.clear_ended(0, "mia")
+    assert program.get(first["links"]["text"]).text.strip() == "secret"
+    assert again(program, "reuse", content)["id"] != first["id"]
 
 
 # Whose files.

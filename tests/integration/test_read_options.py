@@ -78,6 +78,16 @@ def test_what_cannot_be_meant_is_refused_with_what_can(said, sentence):
         parse_options(said, BUILT_IN_PRESETS)
 
 
+def test_without_a_word_the_standard_preset_counts_also_an_operator_s():
+    own = presets_of(Settings(presets='{"standard": {"languages": "de"}}'))
+    assert parse_options({}, own) == parse_options({"preset": "standard"}, own) == ReadOptions(("de",))
+    assert parse_options({"preset": "scan"}, own).preset == "scan"
+    # What is kept is kept in full, and means the same whatever becomes of the presets.
+    packed = pack_options(parse_options({"preset": "fast"}, own), SECRET)
+    assert json.loads(packed) == {"ocr": "never", "preset": "fast", "tables": False}
+    assert unpack_options(packed, SECRET).preset == "fast"
+
+
 def test_an_operator_s_presets_are_checked_at_the_start():
     own = presets_of(Settings(presets='{"german": {"languages": "de"}, "fast": {"ocr": "never"}}'))
     assert own["german"] == ReadOptions(languages=("de",))
@@ -141,7 +151,7 @@ def test_a_password_opens_a_document_and_is_gone_when_it_is_completed(
     engine, settings, service, runner, caplog, together
 ):
     item = enqueue(service, engine, settings, ReadOptions(password="tika", tables=False))
-    assert json.loads(item.options).keys() == {"sealed", "tables"}
+    assert json.loads(item.options).keys() == {"password_hash", "sealed", "tables"}
     if together:
         lease = service.claim(item.id, "w")
         assert service.settle_many([lease]) == {item.id}
@@ -150,7 +160,8 @@ def test_a_password_opens_a_document_and_is_gone_when_it_is_completed(
         ended = runner.run(item.id)
         assert Queries(engine).artifact(item.document_id, "extract").body["text"].strip()
     assert ended.status is Status.COMPLETED
-    assert json.loads(ended.options) == {"tables": False}
+    assert json.loads(ended.options).keys() == {"password_hash", "tables"}
+    assert options_json(ended.options) == {"tables": False, "password": True}
     assert "sealed" not in everything(engine)
     assert "tika" not in caplog.text
 

@@ -28,7 +28,9 @@ def test_the_form_offers_the_ways_of_reading_and_hands_them_on(member, service):
         pages="2-3",
     )
     item = service.read_item(answer.headers["Location"].rsplit("/", 1)[-1])
-    assert json.loads(item.options) == {"languages": "de", "ocr": "always", "pages": "2-3"}
+    assert json.loads(item.options) == {
+        "languages": "de", "ocr": "always", "pages": "2-3", "preset": "scan",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+import pypdf
+
 
 def pdf(pages, *, title="Quarterly report"):
     """A PDF with one line of text on each page; no text when the line is empty."""
@@ -31,4 +33,13 @@ def pdf(pages, *, title="Quarterly report"):
     out.write("".join(f"{offset:010} 00000 n \n" for offset in offsets).encode())
     count = len(objects)
     out.write(f"trailer<</Size {count + 1}/Root 1 0 R/Info {count} 0 R>>\nstartxref\n{start}\n%%EOF".encode())
+    return out.getvalue()
+
+
+def locked_pdf(pages, password):
+    """The same PDF, protected by a password."""
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf(pages)))
+    writer.encrypt(password, algorithm="RC4-128")
+    out = io.BytesIO()
+    writer.write(out)
     return out.getvalue()
