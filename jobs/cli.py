@@ -23,7 +23,7 @@ from jobs.duplicates import Dedupe
 from jobs.errors import DocQueueError, DuplicateDocument
 from jobs.intake import Intake
 from jobs.logs import configure
-from jobs.model import ENDED_STATUSES, JSON, Role, Status
+from jobs.model import ENDED_STATUSES, JSON, UPLOAD_OPERATIONS, Role, Status
 from jobs.operations import resources_of_operations
 from jobs.queries import Queries
 from jobs.queue_overview import overview
@@ -159,7 +159,7 @@ def stats(context: Context) -> None:
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("--operation", default="process", show_default=True)
+@click.option("--operation", default="process", show_default=True, type=click.Choice(UPLOAD_OPERATIONS))
 @click.option("--priority", default=0, show_default=True, type=click.IntRange(-100, 100))
 @click.option("--queue", help="QUEUE_NAME unless told otherwise.")
 @click.option(

@@ -35,7 +35,15 @@ from jobs.model import Document, QueueItem, UserId
 from jobs.queue_service import DocumentQueueService, NewItem
 from jobs.read_options import asks_the_same, pack_options
 from jobs.settings import Settings
-from jobs.uploads import Accepted, Duplicate, Order, Taken, Upload, clean_filename
+from jobs.uploads import (
+    Accepted,
+    Duplicate,
+    Order,
+    Taken,
+    Upload,
+    clean_filename,
+    require_upload_operation,
+)
 
 # What is due later than this is left to the sweep alone: Redis need not remember it for so long.
 _RUNG_AHEAD = timedelta(days=1)
@@ -167,7 +175,7 @@ class Intake:
 
         Raises:
             UploadTooLarge: one of them is larger than ``MAX_UPLOAD_BYTES``; none was stored.
-            UnsupportedOperation: the operation's name is unknown; none was stored.
+            UnsupportedOperation: no upload may ask for this operation; none was stored.
             UnknownQueue: no such queue is set up; none was stored.
             DuplicateDocument: ``dedupe`` refuses every one of them.
             StorageFull: a disk is full; none was stored.
@@ -177,6 +185,7 @@ class Intake:
             if upload.spool.too_large:
                 raise UploadTooLarge(f"The file is larger than {self._settings.max_upload_bytes} bytes.")
         try:
+            require_upload_operation(order.operation)
             self._service.check_order(order.operation, order.queue)
             parcel = _Parcel(self._store(uploads), order, owner)
             if dedupe is Dedupe.NONE and turn is None:

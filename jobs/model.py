@@ -32,7 +32,10 @@ RETRY_PAGES = "retry_pages"
 """Read again what failed of a document, and make a whole of it with what is kept."""
 
 OPERATION_NAMES = ("process", "extract", "analyze", "images", RETRY_PAGES)
-"""What can be asked to be done with a document; :mod:`jobs.operations` says how."""
+"""What can be done with a document; :mod:`jobs.operations` says how."""
+
+UPLOAD_OPERATIONS = ("process", "extract", "analyze")
+"""Those of them that an upload or a reprocess may ask for; the others are a document's own actions."""
 
 IMAGES_OPERATION = "images"
 """Draws pages to be looked at; such an item never stands for its document while there is another."""

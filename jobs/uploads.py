@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jobs.blobs import Spool
+from jobs.errors import UnsupportedOperation
 from jobs.extraction import USUAL, ReadOptions
-from jobs.model import Document, DocumentId, QueueItem
+from jobs.model import UPLOAD_OPERATIONS, Document, DocumentId, QueueItem
 
 _LONGEST_NAME_BYTES = 240
 
@@ -76,6 +77,18 @@ class Taken:
 
     accepted: list[Accepted]
     duplicates: list[Duplicate]
+
+
+def require_upload_operation(name: str) -> None:
+    """Refuse what only a document's own actions may order.
+
+    Raises:
+        UnsupportedOperation: the name is none of :data:`jobs.model.UPLOAD_OPERATIONS`.
+    """
+    if name not in UPLOAD_OPERATIONS:
+        raise UnsupportedOperation(
+            f"The operation {name!r} cannot be asked for; choose one of {', '.join(UPLOAD_OPERATIONS)}."
+        )
 
 
 def clean_filename(raw: str) -> str:

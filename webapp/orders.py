@@ -1,4 +1,4 @@
-"""What an upload or a reprocess asks for: operation, priority, queue, and when."""
+"""What an upload or a reprocess asks for: operation, priority, queue, when, and options of the reading."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadRequest
 
 from jobs.extraction import ReadOptions
 from jobs.read_options import OPTION_FIELDS, parse_options
-from jobs.uploads import Order
+from jobs.uploads import Order, require_upload_operation
 from webapp.bodies import priority_of
 from webapp.services import services
 
@@ -26,12 +26,15 @@ def parse_order(said: Mapping[str, object]) -> Order:
 
     Raises:
         BadRequest: the priority, the delay, the instant or an option of the reading cannot be meant.
+        UnsupportedOperation: only a document's own actions order this operation, or there is none.
     """
     given = {name: said[name] for name in ORDER_FIELDS if said.get(name) not in (None, "")}
     if "delay_seconds" in given and "due_at" in given:
         raise BadRequest("Say delay_seconds or due_at, not both.")
+    operation = str(given.get("operation", "process"))
+    require_upload_operation(operation)
     return Order(
-        operation=str(given.get("operation", "process")),
+        operation=operation,
         priority=priority_of(given) if "priority" in given else 0,
         queue=str(given["queue"]) if "queue" in given else None,
         delay_seconds=_delay(given.get("delay_seconds", 0)),

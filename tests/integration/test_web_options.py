@@ -74,3 +74,19 @@ def test_a_locked_document_asks_for_its_password_and_opens_with_it(engine, setti
         document["job_id"] = item_id
     assert 'type="password"' not in member.get(f"/jobs/{item_id}").text
     assert program.get(f"/api/v1/documents/{document['id']}/text").text.strip()
+
+
+@pytest.mark.parametrize("operation", ["images", "retry_pages"])
+def test_what_a_document_s_own_actions_do_cannot_be_asked_for(program, member, docqueue, tmp_path, operation):
+    sent = uploaded(program)
+    for answer in (
+        upload(program, ("a.txt", b"x"), operation=operation),
+        program.post(f"/api/v1/documents/{sent['id']}/reprocess", json={"operation": operation}),
+    ):
+        assert (answer.status_code, answer.json["code"]) == (400, "unsupported_operation")
+        assert f"'{operation}'" in answer.json["detail"]
+        assert "process, extract, analyze" in answer.json["detail"]
+    (tmp_path / "a.txt").write_bytes(b"x")
+    refused = docqueue("upload", str(tmp_path / "a.txt"), "--operation", operation, check=False)
+    assert refused.returncode != 0
+    assert "'process', 'extract', 'analyze'" in refused.stderr

@@ -9,7 +9,7 @@ from flask import render_template, request
 from flask.typing import ResponseReturnValue
 
 from jobs.extraction import Extraction, has_images
-from jobs.model import IMAGES_OPERATION, OPERATION_NAMES, RETRY_PAGES, Artifact, Document
+from jobs.model import IMAGES_OPERATION, UPLOAD_OPERATIONS, Artifact, Document
 from webapp.access import owner_filter
 from webapp.page_images import PageImages, wanted_images
 from webapp.pages import blueprint
@@ -81,7 +81,7 @@ def document(document_id: str) -> ResponseReturnValue:
         most_hits=MOST_HITS,
         partial=partial_text(item) if extraction is None else None,
         result_json=_fields_json(results) if tab == "metadata" else None,
-        operations=[name for name in OPERATION_NAMES if name not in {IMAGES_OPERATION, RETRY_PAGES}],
+        operations=UPLOAD_OPERATIONS,
     )
 
 
