@@ -404,6 +404,7 @@ class Intake:
             delay_seconds=delay,
             queue=order.queue,
             options=pack_options(order.options, self._settings),
+            first_page=order.first_page,
         )
 
 

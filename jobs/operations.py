@@ -20,7 +20,14 @@ from jobs import extraction
 from jobs.analysis import AnalysisInput, Analyzer, BuiltinAnalyzer, OpenAIAnalyzer
 from jobs.errors import Permanent, UnsupportedOperation
 from jobs.model import IMAGES_OPERATION, JSON, RETRY_PAGES, Artifact, Document, PageImage
+from jobs.read_options import PASSWORD_CODES
 from jobs.settings import Settings
+
+# Which options change what a stage makes.
+_OPTIONS_OF = {
+    "extract": frozenset({"languages", "ocr", "pages", "tables", "password"}),
+    IMAGES_OPERATION: frozenset({"password"}),
+}
 
 
 class Report(Protocol):
@@ -119,8 +126,8 @@ class ExtractStage:
                 on_pages=None if wanted else stage_input.show_pages,
                 members=stage_input.members if self.settings.max_members else None,
             )
-        except Permanent:
-            if base is None or not wanted:
+        except Permanent as error:
+            if base is None or not wanted or error.code in PASSWORD_CODES:
                 raise
             # Nothing more can be had of these pages; what there is stays as it was.
             found = base
@@ -199,6 +206,7 @@ class ImagesStage:
             media_type=stage_input.document.media_type,
             limits=_limits(self.settings),
             first_page=stage_input.first_page,
+            options=stage_input.options,
             on_progress=lambda at: stage_input.report(at.share, at.page, at.page_count),
         )
         body: dict[str, JSON] = {"page_count": drawing.page_count, "warnings": list[JSON](drawing.warnings)}
@@ -345,8 +353,9 @@ def cache_key(
     }
     if first_page > 1:
         parts["first_page"] = first_page
-    if options and stage.name == "extract":
-        parts["options"] = dict(options)
+    counted = _OPTIONS_OF.get(stage.name, frozenset())
+    if asked := {name: value for name, value in options.items() if name in counted}:
+        parts["options"] = asked
     if base is not None:
         parts["base"] = base.id
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

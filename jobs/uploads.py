@@ -33,6 +33,7 @@ class Order:
         delay_seconds: not before this many seconds.
         due_at: not before this instant, by the database's clock; in the past it is now.
         options: of the reading.
+        first_page: with which page the operation ``images`` begins, from 1.
     """
 
     operation: str = "process"
@@ -41,6 +42,7 @@ class Order:
     delay_seconds: float = 0.0
     due_at: datetime | None = None
     options: ReadOptions = USUAL
+    first_page: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jobs.errors import AlreadyQueued
 from jobs.extraction import MOST_PAGES, has_images
 from jobs.model import IMAGES_OPERATION, OPEN_STATUSES, Document, QueueItem, Status
+from webapp.again import is_locked
 from webapp.services import services
 
 NO_IMAGES = "Pages of this kind of document are not drawn; PDF files, scans and pictures are."
@@ -23,11 +24,13 @@ class PageImages:
         drawn: width and height at reading size, by page.
         job: what draws them just now.
         reason: why a page that was asked for is not drawn and will not be, in a sentence.
+        locked: the job that could not draw it for want of the right password.
     """
 
     drawn: dict[int, tuple[int, int]]
     job: QueueItem | None = None
     reason: str | None = None
+    locked: QueueItem | None = None
 
 
 def wanted_images(document: Document, page: int) -> PageImages:
@@ -53,7 +56,8 @@ def wanted_images(document: Document, page: int) -> PageImages:
         return PageImages(drawn, _enqueue(document, first_page))
     if last.status is Status.COMPLETED:
         return PageImages(drawn, reason="This page was not drawn.")
-    return PageImages(drawn, reason=f"The pages were not drawn: {last.error_message or last.status.value}")
+    reason = f"The pages were not drawn: {last.error_message or last.status.value}"
+    return PageImages(drawn, reason=reason, locked=last if is_locked(last) else None)
 
 
 def _enqueue(document: Document, first_page: int) -> QueueItem:

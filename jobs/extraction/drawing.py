@@ -74,10 +74,10 @@ def _drawn(source: Source, first_page: int, page_count: int, pages: Iterator[Ima
 def _pdf(source: Source, first_page: int) -> tuple[int, Iterator[Image.Image | None]]:
     """Open a PDF; return its page count and its pages from the first on, ``None`` for what fails."""
     try:
-        document = pypdfium2.PdfDocument(source.path)
+        document = pypdfium2.PdfDocument(source.path, password=source.options.password)
     except pypdfium2.PdfiumError as error:
         is_locked = "password" in str(error).lower() or "security" in str(error).lower()
-        raise Fault(FaultCode.ENCRYPTED if is_locked else FaultCode.UNREADABLE) from error
+        raise Fault(source.locked if is_locked else FaultCode.UNREADABLE) from error
     # What was entered into forms is drawn only after this.
     document.init_forms()
     page_count = len(document)

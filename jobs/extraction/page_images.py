@@ -12,7 +12,7 @@ from jobs.extraction import cage
 from jobs.extraction import media_types as mt
 from jobs.extraction.children import CHILD_PROGRAM
 from jobs.extraction.faults import Fault, FaultCode, as_error
-from jobs.extraction.options import ReadOptions
+from jobs.extraction.options import USUAL, ReadOptions
 from jobs.extraction.progress import Progress
 from jobs.extraction.registry import readers_for
 from jobs.extraction.result import GIB, Limits, count_of, text_of, texts_of
@@ -52,6 +52,7 @@ def draw(
     media_type: str,
     limits: Limits,
     first_page: int = 1,
+    options: ReadOptions = USUAL,
     on_progress: Callable[[Progress], None],
     warm: bool = True,
 ) -> Drawing:
@@ -62,12 +63,13 @@ def draw(
         media_type: as ``sniff`` found it.
         limits: the bounds of time and memory.
         first_page: where to begin, from 1.
+        options: of them the password counts.
         on_progress: as of ``extract``.
         warm: as of ``extract``.
 
     Raises:
-        Permanent: this kind has no pages that can be drawn, or the document is protected, damaged or
-            reached a limit.
+        Permanent: this kind has no pages that can be drawn, or the document is protected and the password
+            does not open it, is damaged or reached a limit.
         Transient: the machine could not start the child or is out of disk.
     """
     program = None if warm and is_wanted() else CHILD_PROGRAM
@@ -80,7 +82,7 @@ def draw(
             "first_page": first_page,
             "seconds": limits.wall_seconds,
             "limits": limits.to_json(),
-            "options": ReadOptions().to_json(),
+            "options": options.to_json(),
         }
         answer, _usage = cage.run(
             request,

@@ -229,6 +229,20 @@ class Details(Reads):
             results.c.item_id != item_id,
         )
 
+    def reader_of(self, document_id: str) -> QueueItem | None:
+        """Return the item that made a document's newest extraction; ``None`` without one, or when cleared."""
+        newest = (
+            sa.select(results.c.item_id)
+            .where(results.c.document_id == document_id, results.c.stage == "extract")
+            .order_by(results.c.created_at.desc(), results.c.item_id.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        with reading(self._engine) as connection:
+            statement = sa.select(*ITEM_COLUMNS).where(queue_items.c.id == newest)
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else to_item(row)
+
     def partial_result(self, item_id: str) -> PartialResult | None:
         """Return what a running item has read of its document so far, if it has told."""
         statement = (

@@ -59,7 +59,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
 
         Args:
             document_id: an existing document.
-            operation: ``"process"``, ``"extract"``, ``"analyze"`` or ``"images"``.
+            operation: one of :data:`jobs.model.OPERATION_NAMES`.
             priority: higher goes first; 0 is usual, -100 to 100.
             fresh: compute the operation's stages anew even where their results are kept.
             delay_seconds: not due before this many seconds, at least 0.
@@ -78,7 +78,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
             raise DocumentNotFound("There is no such document.")
         try:
             with self._engine.begin() as connection:
-                item = self.enqueue_in(
+                return self.enqueue_in(
                     connection,
                     known,
                     operation,
@@ -87,11 +87,8 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
                     delay_seconds=delay_seconds,
                     queue=queue,
                     options=options,
+                    first_page=first_page,
                 )
-                if first_page > 1:
-                    order = {"item_id": item.id, "first_page": first_page}
-                    connection.execute(sa.insert(drawing_orders).values(order))
-                return item
         except sa.exc.IntegrityError as error:
             with reading(self._engine) as connection:
                 opened = connection.execute(self._open_item(known, operation)).scalar()
@@ -169,6 +166,7 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
         delay_seconds: float = 0.0,
         queue: str | None = None,
         options: str | None = None,
+        first_page: int = 1,
     ) -> QueueItem:
         """Insert an item inside the caller's transaction; see :meth:`enqueue`."""
         self.check_order(operation, queue)
@@ -212,6 +210,10 @@ class DocumentQueueService(Operating, Enqueuing, Recovery):
                 .returning(*ITEM_COLUMNS)
             ).one()
         )
+        if first_page > 1:
+            connection.execute(
+                sa.insert(drawing_orders).values({"item_id": item.id, "first_page": first_page})
+            )
         self._append(connection, item, "accepted", {"operation": operation})
         return item
 

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from jobs.errors import Permanent
-from jobs.extraction import MOST_PAGES, Limits, draw, has_images, page_images
+from jobs.extraction import MOST_PAGES, Limits, ReadOptions, draw, has_images, page_images
 from jobs.extraction.faults import Fault
 from tests.integration.test_extraction_documents import pdf, picture
+from tests.support.files import locked_pdf
 
 LIMITS = Limits(wall_seconds=30)
 
@@ -88,14 +89,14 @@ def test_what_cannot_be_drawn_says_why(tmp_path, media_type, data, limits, code)
     assert caught.value.code == code
 
 
-def test_a_protected_pdf_says_so(tmp_path):
-    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf(["secret"])))
-    writer.encrypt("password", algorithm="RC4-128")
-    out = io.BytesIO()
-    writer.write(out)
-    with pytest.raises(Permanent) as caught:
-        drawn(tmp_path, "application/pdf", out.getvalue())
-    assert caught.value.code == "encrypted"
+def test_a_protected_pdf_is_drawn_with_its_password_only(tmp_path):
+    locked = locked_pdf(["secret"], "password")
+    for password, code in ((None, "encrypted"), ("guess", "wrong_password")):
+        with pytest.raises(Permanent) as caught:
+            drawn(tmp_path, "application/pdf", locked, options=ReadOptions(password=password))
+        assert caught.value.code == code
+    found = drawn(tmp_path, "application/pdf", locked, options=ReadOptions(password="password"))
+    assert [one.page for one in found.images] == [1, 1]
 
 
 def test_kinds_that_are_drawn():

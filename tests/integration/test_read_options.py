@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -13,11 +14,13 @@ from jobs.delivery import Delivery, web_connection
 from jobs.errors import ConfigurationError, Permanent
 from jobs.extraction import Limits, Ocr, ReadOptions, extract
 from jobs.intake import Intake
-from jobs.model import Failed, Status
+from jobs.model import IMAGES_OPERATION, RETRY_PAGES, Failed, Status
 from jobs.queries import Queries
 from jobs.read_options import (
     BUILT_IN_PRESETS,
+    asks_the_same,
     key_parts,
+    options_again,
     options_json,
     pack_options,
     parse_options,
@@ -28,7 +31,9 @@ from jobs.runner import Runner
 from jobs.settings import Settings
 from jobs.tables import metadata, queue_items
 from jobs.uploads import Order, Upload
+from tests.integration.test_pages import wild
 from tests.support.corpus import CORPUS
+from tests.support.files import locked_pdf
 from tests.support.items import add_document
 
 SECRET = Settings(secret_key="a key")
@@ -180,6 +185,80 @@ def test_without_the_password_nothing_comes_out_of_what_was_read_with_it(engine,
         ended = runner.run(enqueue(service, engine, settings, options).id)
         assert (ended.status, ended.error_code) == (Status.FAILED, code)
         assert "assword" in ended.error_message
+
+
+def locked_with_failed_pages(engine, settings, service, monkeypatch, **options):
+    """Read a protected PDF whose second page breaks its reader; return the document's id."""
+    wild(monkeypatch, "number in (0, 2) and os.abort()")
+    content = locked_pdf(["The first page", "The second page"], "geheim")
+    document_id = add_document(engine, settings, content=content, filename="a.pdf")
+    asked = ReadOptions(password="geheim", **options)
+    item = service.enqueue(document_id, options=pack_options(asked, settings))
+    assert Runner(engine, settings, "w").run(item.id).status is Status.COMPLETED
+    assert Queries(engine).artifact(document_id, "extract").meta["failed_pages"] == 1
+    wild(monkeypatch, "assert number == 2")
+    return document_id
+
+
+def test_pages_of_a_protected_document_are_read_again_with_its_password(
+    engine, settings, service, runner, monkeypatch
+):
+    document_id = locked_with_failed_pages(engine, settings, service, monkeypatch)
+    for options, code in ((ReadOptions(), "encrypted"), (ReadOptions(password="guess"), "wrong_password")):
+        item = service.enqueue(document_id, RETRY_PAGES, options=pack_options(options, settings))
+        ended = runner.run(item.id)
+        assert (ended.status, ended.error_code) == (Status.FAILED, code)
+    asked = pack_options(ReadOptions(password="geheim"), settings)
+    item = service.enqueue(document_id, RETRY_PAGES, options=asked)
+    assert runner.run(item.id).status is Status.COMPLETED
+    found = Queries(engine).artifact(document_id, "extract").body
+    assert (found["pages"], found["failed_pages"]) == (["The first page", "The second page"], [])
+
+
+def test_pages_of_a_protected_document_are_drawn_with_its_password(engine, settings, service, runner):
+    content = locked_pdf(["Hello"], "geheim")
+    for options, code in (
+        (ReadOptions(), "encrypted"),
+        (ReadOptions(password="guess"), "wrong_password"),
+        (ReadOptions(password="geheim"), None),
+        (ReadOptions(), "encrypted"),
+    ):
+        document_id = add_document(engine, settings, content, "a.pdf", media_type="application/pdf")
+        item = service.enqueue(document_id, IMAGES_OPERATION, options=pack_options(options, settings))
+        assert runner.run(item.id).error_code == code
+        drawn = Queries(engine).drawn_pages(document_id)
+        assert list(drawn) == ([] if code else [1])
+
+
+def test_the_item_that_made_the_newest_extraction_is_found(engine, settings, service, runner):
+    document_id = add_document(engine, settings, content=b"Words.", filename="a.txt")
+    assert Queries(engine).reader_of(document_id) is None
+    first, second = (service.enqueue(document_id, operation) for operation in ("extract", "process"))
+    runner.run(first.id)
+    assert Queries(engine).reader_of(document_id).id == first.id
+    runner.run(second.id)
+    assert Queries(engine).reader_of(document_id).id == second.id
+    with engine.begin() as connection:
+        connection.execute(sa.delete(queue_items).where(queue_items.c.id == second.id))
+    # How it was read is not known any more; how it was read before says nothing of it.
+    assert Queries(engine).reader_of(document_id) is None
+
+
+def test_options_for_another_job_are_those_of_the_first_without_a_password_that_is_lost():
+    packed = pack_options(ASKED, SECRET)
+    assert options_again(packed, SECRET) == ASKED
+    assert options_again(packed, Settings(secret_key="another key")) == replace(ASKED, password=None)
+    assert options_again(None, SECRET) == ReadOptions()
+
+
+def test_readings_are_the_same_when_all_but_the_preset_s_name_is():
+    packed = pack_options(ASKED, SECRET)
+    assert asks_the_same(packed, ASKED, SECRET)
+    assert asks_the_same(packed, replace(ASKED, preset="scan"), SECRET)
+    assert asks_the_same(None, ReadOptions(), SECRET)
+    for other in (replace(ASKED, password=None), replace(ASKED, password="x"), replace(ASKED, tables=True)):
+        assert not asks_the_same(packed, other, SECRET)
+    assert not asks_the_same(None, ASKED, SECRET)
 
 
 def test_options_of_many_new_documents_reach_their_items(engine, settings, service):

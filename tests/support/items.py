@@ -13,7 +13,14 @@ from jobs.ids import new_id
 from jobs.tables import documents, queue_items
 
 
-def add_document(engine, settings, content=b"Hello, queue.", filename="hello.txt", owner_id=None):
+def add_document(
+    engine,
+    settings,
+    content=b"Hello, queue.",
+    filename="hello.txt",
+    owner_id=None,
+    media_type="text/plain",
+):
     """Insert a document with its bytes, and return its id."""
     blobs = BlobStore(settings.data_dir)
     spool = blobs.new_spool(settings.max_upload_bytes)
@@ -30,7 +37,7 @@ def add_document(engine, settings, content=b"Hello, queue.", filename="hello.txt
                 sha256=sha256,
                 size=len(content),
                 filename=filename,
-                media_type="text/plain",
+                media_type=media_type,
                 created_at=Clock(engine.dialect.name).now,
             )
         )

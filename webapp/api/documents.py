@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 
-from flask import jsonify, request, send_file, url_for
+from flask import jsonify, request, send_file
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, NotFound
 
 from jobs.idempotency import Answer
-from jobs.model import JSON, RETRY_PAGES, Artifact, Document, Label, QueueItem
-from jobs.waiting import Waiting
+from jobs.model import JSON, Artifact, Document, Label
 from webapp.access import owner_filter
+from webapp.again import retry_pages_order
 from webapp.api import blueprint
+from webapp.api.answers import queued_again
 from webapp.bodies import members
 from webapp.downloads import download
-from webapp.idempotency import current_turn, idempotent, respond
+from webapp.idempotency import idempotent, respond
 from webapp.listing import ListArguments
 from webapp.orders import ORDER_FIELDS, parse_order
 from webapp.presenters import (
@@ -32,7 +32,7 @@ from webapp.presenters import (
     retry_after,
     waiting_of,
 )
-from webapp.results import extracted_text, require_failed_pages, whole_result
+from webapp.results import extracted_text, whole_result
 from webapp.security import FOREIGN_FILE_POLICY, accepts_files
 from webapp.services import services
 from webapp.uploads import Outcome, accept_uploads
@@ -157,15 +157,8 @@ def reprocess_document(document_id: str) -> ResponseReturnValue:
     """Queue a document again, to be computed anew unless ``fresh`` is false; answers with the new job."""
     found = _document(document_id)
     said = members("fresh", *ORDER_FIELDS)
-    item = services().intake.reprocess(
-        found.id,
-        parse_order(said),
-        fresh=str(said.get("fresh", True)).lower() in {"true", "1", "yes", "on"},
-        turn=current_turn(),
-        answer=_job_answer,
-    )
-    # A kept answer is made before the job stands in its line, and must be the one that is sent.
-    return respond(_job_answer(item, None if current_turn() else waiting_of(item)))
+    fresh = str(said.get("fresh", True)).lower() in {"true", "1", "yes", "on"}
+    return respond(queued_again(found.id, parse_order(said), fresh=fresh))
 
 
 @blueprint.post("/documents/<document_id>/retry-pages")
@@ -173,16 +166,8 @@ def reprocess_document(document_id: str) -> ResponseReturnValue:
 def retry_pages(document_id: str) -> ResponseReturnValue:
     """Read the pages again that could not be read, and no others; answers with the new job."""
     found = _document(document_id)
-    require_failed_pages(found)
-    said = members("priority", "queue")
-    item = services().intake.reprocess(
-        found.id,
-        replace(parse_order(said), operation=RETRY_PAGES),
-        fresh=False,
-        turn=current_turn(),
-        answer=_job_answer,
-    )
-    return respond(_job_answer(item, None if current_turn() else waiting_of(item)))
+    order = retry_pages_order(found, members("priority", "queue", "password"))
+    return respond(queued_again(found.id, order, fresh=False))
 
 
 def _upload_answer(outcome: Outcome) -> Answer:
@@ -195,11 +180,6 @@ def _upload_answer(outcome: Outcome) -> Answer:
     if again is not None:
         headers["Retry-After"] = again
     return Answer(202, headers, body)
-
-
-def _job_answer(item: QueueItem, waiting: Waiting | None = None) -> Answer:
-    headers = {"Location": url_for("api.job", item_id=item.id), "Retry-After": retry_after(item) or "2"}
-    return Answer(202, headers, job_json(item, item.updated_at, waiting))
 
 
 def _document(document_id: str) -> Document:

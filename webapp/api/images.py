@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, request, url_for
 from werkzeug.exceptions import BadRequest
 
-from jobs.model import IMAGE_SIZES, PageImage
+from jobs.model import IMAGE_SIZES, JSON, PageImage, QueueItem
 from webapp.access import owner_filter
 from webapp.api import blueprint
 from webapp.page_images import wanted_images
@@ -15,6 +15,7 @@ from webapp.security import FOREIGN_FILE_POLICY
 from webapp.services import services
 
 _KEPT_SECONDS = 86_400
+_LOCKED_LINKS = {"job": "job", "password": "job_password"}
 
 
 @blueprint.get("/documents/<document_id>/pages/<int:page>/image")
@@ -28,6 +29,8 @@ def page_image(document_id: str, page: int) -> Response:
     if found is not None:
         return _picture(found)
     images = wanted_images(document, page)
+    if images.locked is not None:
+        raise _asking_for_password(images.locked)
     if images.job is None:
         raise Problem(404, images.reason or "This page was not drawn.", code="no_image")
     raise Problem(
@@ -40,6 +43,16 @@ def page_image(document_id: str, page: int) -> Response:
             "links": {"job": url_for("api.job", item_id=images.job.id)},
         },
         headers={"Retry-After": retry_after(images.job) or "1"},
+    )
+
+
+def _asking_for_password(job: QueueItem) -> Problem:
+    links = {name: url_for(f"api.{view}", item_id=job.id) for name, view in _LOCKED_LINKS.items()}
+    return Problem(
+        404,
+        job.error_message or "This file is protected with a password.",
+        code=job.error_code or "encrypted",
+        members={"job_id": job.id, "job_status": job.status.value, "links": dict[str, JSON](links)},
     )
 
 

@@ -8,8 +8,11 @@ from werkzeug.exceptions import BadRequest
 
 from jobs.model import JSON, QueueItem, Status
 from webapp.access import current_user, owner_filter
+from webapp.again import order_with_password
 from webapp.api import blueprint
+from webapp.api.answers import queued_again
 from webapp.bodies import members, priority_of, reason_of
+from webapp.idempotency import idempotent, respond
 from webapp.listing import ListArguments, parse_after
 from webapp.presenters import (
     attempt_json,
@@ -70,6 +73,15 @@ def job_cancel(item_id: str) -> ResponseReturnValue:
     """Cancel a job: at once while it waits, at its next step while it runs; a reason may be given."""
     item = _item(item_id)
     return _accepted(services().service.cancel(item.id, current_user().name, reason_of(members("reason"))))
+
+
+@blueprint.post("/jobs/<item_id>/password")
+@idempotent
+def job_password(item_id: str) -> ResponseReturnValue:
+    """Try once more, with a password, what a job could not do; answers with the new job."""
+    item = _item(item_id)
+    order = order_with_password(item, members("password"))
+    return respond(queued_again(item.document_id, order, fresh=False))
 
 
 @blueprint.patch("/jobs/<item_id>")

@@ -6,15 +6,15 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from jobs.errors import AlreadyQueued, ItemNotFound
-from jobs.model import OPEN_STATUSES, RETRY_PAGES, Label
+from jobs.model import OPEN_STATUSES, Label
 from jobs.queries import DocumentRow
 from jobs.uploads import Accepted
 from webapp.access import owner_filter
+from webapp.again import retry_pages_order
 from webapp.listing import ListArguments
 from webapp.orders import ORDER_FIELDS, parse_order
 from webapp.pages import blueprint
 from webapp.presenters import reasons_of, segment_counts
-from webapp.results import require_failed_pages
 from webapp.security import accepts_files
 from webapp.services import services
 from webapp.uploads import accept_uploads, duplicate_words
@@ -115,13 +115,12 @@ def reprocess_document(document_id: str) -> ResponseReturnValue:
 def retry_pages(document_id: str) -> ResponseReturnValue:
     """Queue the pages that could not be read and show the new job, or the one that is already there."""
     found = services().queries.document(document_id, owner=owner_filter())
-    require_failed_pages(found)
+    order = retry_pages_order(found, {})
     try:
-        item = services().service.enqueue(found.id, RETRY_PAGES)
+        item = services().intake.reprocess(found.id, order, fresh=False)
     except AlreadyQueued as error:
         flash("The failed pages of this document are already being read again; here is the job.")
         return redirect(url_for("pages.job", item_id=error.item_id), 303)
-    services().intake.announce([item])
     return redirect(url_for("pages.job", item_id=item.id), 303)
 
 

@@ -8,11 +8,12 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from jobs.errors import AlreadyQueued, IllegalTransition
-from jobs.model import ENDED_STATUSES, OPEN_STATUSES, Event, QueueItem, Status
+from jobs.model import ENDED_STATUSES, IMAGES_OPERATION, OPEN_STATUSES, Event, QueueItem, Status
 from jobs.operations import OPERATIONS
 from jobs.states import label as label_of
 from jobs.waiting import Reason
 from webapp.access import current_user, owner_filter
+from webapp.again import is_locked, order_with_password
 from webapp.bodies import priority_of, reason_of
 from webapp.pages import blueprint
 from webapp.presenters import waiting_of
@@ -20,8 +21,6 @@ from webapp.services import services
 from webapp.wording import REDIS_AWAY, STAGE_NAMES, prospect
 
 EVENTS_SHOWN = 200
-# What the sender's password may mend.
-PASSWORD_CODES = frozenset({"encrypted", "wrong_password", "password_lost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def job(item_id: str) -> ResponseReturnValue:
         events=[event for event in reversed(events) if event.kind != "progress"],
         last_seq=events[-1].seq if events else 0,
         is_open=item.status in OPEN_STATUSES,
-        asks_password=item.status is Status.FAILED and item.error_code in PASSWORD_CODES,
+        asks_password=is_locked(item),
         has_result=bool(results),
         failed_pages=results["extract"].body.get("failed_pages") if "extract" in results else None,
     )
@@ -79,6 +78,22 @@ def retry(item_id: str) -> ResponseReturnValue:
     except IllegalTransition as error:
         flash(error.public_message, "error")
     return _back(item)
+
+
+@blueprint.post("/jobs/<item_id>/password")
+def give_password(item_id: str) -> ResponseReturnValue:
+    """Try once more, with a password, what a job could not do; show its new job, or the pages to be drawn."""
+    item = services().queries.item(item_id, owner=owner_filter())
+    order = order_with_password(item, request.form)
+    try:
+        made = services().intake.reprocess(item.document_id, order, fresh=False)
+    except AlreadyQueued as error:
+        flash("This document is already in the queue for that; here is its job.")
+        return redirect(url_for("pages.job", item_id=error.item_id), 303)
+    if order.operation == IMAGES_OPERATION:
+        page = url_for("pages.document", document_id=item.document_id, page=order.first_page)
+        return redirect(page, 303)
+    return redirect(url_for("pages.job", item_id=made.id), 303)
 
 
 @blueprint.post("/jobs/<item_id>/cancel")
