@@ -28,6 +28,7 @@ from jobs.operations import resources_of_operations
 from jobs.queries import Queries
 from jobs.queue_overview import overview
 from jobs.queue_service import DocumentQueueService
+from jobs.read_options import parse_options, presets_of
 from jobs.settings import Settings, load_settings, prepare_data_dir
 from jobs.tasks import process_document_queue
 from jobs.uploads import Accepted, Order, Upload
@@ -191,7 +192,8 @@ def upload(
     """Queue files of this machine, as the first admin."""
     owner = accounts.ensure_admin(context.engine)
     intake = _intake(context)
-    order = Order(operation, priority, queue, delay_seconds)
+    options = parse_options({}, presets_of(context.settings))
+    order = Order(operation, priority, queue, delay_seconds, options=options)
     accepted: list[Accepted] = []
     refused: list[dict[str, JSON]] = []
     for path in files:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from jobs.model import JSON, Event, Label
+from jobs.model import IMAGES_OPERATION, JSON, Event, Label
+from jobs.read_options import DEFAULT_PRESET
 from jobs.waiting import Waiting
 
 LABEL_WORDS: dict[str, str] = {
@@ -29,6 +30,7 @@ OPERATION_WORDS = {
     "images": "Draw pages",
     "retry_pages": "Read failed pages again",
 }
+OCR_WORDS = {"auto": "where a page has no text", "always": "on every page", "never": "never"}
 _FACT_NAMES = {
     "char_count": "Characters", "word_count": "Words", "row_count": "Rows", "column_count": "Columns",
     "line_count": "Lines", "sheet_count": "Sheets", "slide_count": "Slides", "file_count": "Files",
@@ -95,6 +97,26 @@ def instant_words(stated: str) -> str:
     if len(stated) <= len("2026-01-01"):
         return f"{at:%Y-%m-%d}"
     return f"{at:%Y-%m-%d %H:%M}" + (f" {at:%Z}" if at.tzinfo else "")
+
+
+def option_words(operation: str, options: Mapping[str, JSON]) -> list[tuple[str, str]]:
+    """Name a job's options and say what they are; of a password only that one was given.
+
+    Args:
+        operation: the job's; where pages are drawn nothing but the password counts.
+        options: as :func:`jobs.read_options.options_json` returns them.
+    """
+    password = [("Password", "given")] if options.get("password") else []
+    if operation == IMAGES_OPERATION:
+        return password
+    return [
+        ("Preset", str(options.get("preset", DEFAULT_PRESET))),
+        ("OCR", OCR_WORDS[str(options.get("ocr", "auto"))]),
+        ("Languages", str(options.get("languages", "default")).replace(",", ", ")),
+        ("Pages", str(options.get("pages", "all"))),
+        ("Tables", "yes" if options.get("tables", True) else "no"),
+        *password,
+    ]
 
 
 def fact(key: str, value: JSON) -> tuple[str, str]:

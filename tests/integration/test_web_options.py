@@ -66,6 +66,42 @@ def test_a_job_tells_its_options_and_of_a_password_only_that_there_is_one(progra
         assert secret not in job.text
 
 
+def test_the_page_of_a_job_shows_its_options(program, member, service):
+    fields = {"preset": "scan", "languages": "de,en", "pages": "2-3", "tables": "false", "password": "geheim"}
+    (sent,) = upload(program, ("a.txt", b"x"), **fields).json["documents"]
+    expected = [
+        ("Preset", "scan"),
+        ("OCR", "on every page"),
+        ("Languages", "de, en"),
+        ("Pages", "2-3"),
+        ("Tables", "no"),
+        ("Password", "given"),
+    ]
+    for _ in range(2):
+        page = member.get(f"/jobs/{sent['job_id']}").text
+        assert '<h2 id="options">Options</h2>' in page
+        assert shown_options(page) == expected
+        packed = json.loads(service.read_item(sent["job_id"]).options)
+        for secret in ("geheim", "sealed", packed["password_hash"]):
+            assert secret not in page
+        # And when the password is gone.
+        if "sealed" in packed:
+            service.settle(claimed(service, sent["job_id"]), Completed())
+    usual = uploaded(program)
+    assert shown_options(member.get(f"/jobs/{usual['job_id']}").text) == [
+        ("Preset", "standard"),
+        ("OCR", "where a page has no text"),
+        ("Languages", "default"),
+        ("Pages", "all"),
+        ("Tables", "yes"),
+    ]
+
+
+def shown_options(page):
+    (options,) = re.findall(r'id="options">.*?</dl>', page, re.DOTALL)
+    return re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", options)
+
+
 @pytest.mark.parametrize("by_api", [False, True], ids=["by the page", "by the API"])
 def test_a_password_that_is_given_later_keeps_all_that_was_asked_for(
     program, member, service, settings, by_api
@@ -176,6 +212,19 @@ def test_what_a_document_s_own_actions_do_cannot_be_asked_for(program, member, d
     refused = docqueue("upload", str(tmp_path / "a.txt"), "--operation", operation, check=False)
     assert refused.returncode != 0
     assert "'process', 'extract', 'analyze'" in refused.stderr
+
+
+def test_the_presets_are_listed_with_their_options_and_the_default(program, app, settings):
+    assert app.test_client().get("/api/v1/presets").status_code == 401
+    standard = {"ocr": "auto", "languages": [], "pages": None, "tables": True}
+    assert program.get("/api/v1/presets").json == {
+        "default": "standard",
+        "presets": [
+            {"name": "standard", "options": standard},
+            {"name": "scan", "options": {**standard, "ocr": "always"}},
+            {"name": "fast", "options": {**standard, "ocr": "never", "tables": False}},
+        ],
+    }
 
 
 def test_a_locked_document_asks_for_its_password_and_opens_with_it(engine, settings, program, member):

@@ -1,4 +1,4 @@
-"""The JSON API under ``/api/v1``: documents, jobs, events, the queue's figures.
+"""The JSON API under ``/api/v1``: documents, jobs, events, presets, the queue's figures.
 
 The modules of this package hang their views on the blueprint made here.
 """
@@ -9,6 +9,18 @@ from flask import Blueprint
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
-from webapp.api import bulk, deletion, documents, events, images, jobs, parts, queues, why  # noqa: E402  # they need the blueprint
+from webapp.api import bulk, deletion, documents, events, images, jobs, parts, presets, queues, why  # noqa: E402  # they need the blueprint
 
-__all__ = ["blueprint", "bulk", "deletion", "documents", "events", "images", "jobs", "parts", "queues", "why"]
+__all__ = [
+    "blueprint",
+    "bulk",
+    "deletion",
+    "documents",
+    "events",
+    "images",
+    "jobs",
+    "parts",
+    "presets",
+    "queues",
+    "why",
+]

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from jobs.errors import AlreadyQueued, IllegalTransition
 from jobs.model import ENDED_STATUSES, IMAGES_OPERATION, OPEN_STATUSES, Event, QueueItem, Status
 from jobs.operations import OPERATIONS
+from jobs.read_options import options_json
 from jobs.states import label as label_of
 from jobs.waiting import Reason
 from webapp.access import current_user, owner_filter
@@ -18,7 +19,7 @@ from webapp.bodies import priority_of, reason_of
 from webapp.pages import blueprint
 from webapp.presenters import waiting_of
 from webapp.services import services
-from webapp.wording import REDIS_AWAY, STAGE_NAMES, prospect
+from webapp.wording import REDIS_AWAY, STAGE_NAMES, option_words, prospect
 
 EVENTS_SHOWN = 200
 
@@ -60,6 +61,7 @@ def job(item_id: str) -> ResponseReturnValue:
         last_seq=events[-1].seq if events else 0,
         is_open=item.status in OPEN_STATUSES,
         asks_password=is_locked(item),
+        options=option_words(item.operation, options_json(item.options)),
         has_result=bool(results),
         failed_pages=results["extract"].body.get("failed_pages") if "extract" in results else None,
     )
