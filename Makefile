@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos bench bench-depth bench-growth bench-bloat bench-upload bench-documents bench-extraction bench-hostile fuzz fix clean
+.PHONY: help run test check chaos bench bench-depth bench-growth bench-bloat bench-upload bench-documents bench-extraction bench-ocr bench-hostile fuzz fix clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -61,6 +61,9 @@ fuzz: $(VENV)/installed-dev ## Fuzz our own parsers with atheris (ARGS="--target
 	@$(BIN)/pip install --quiet --requirement requirements-fuzz.txt
 	@exec $(BIN)/python -m tests.fuzz.run $(ARGS)
 
+bench-ocr: $(VENV)/installed-dev ## Show how well scans are read (ARGS="--engine rapidocr"), with the corpus beside the project
+	@exec $(BIN)/python -m benchmarks.extraction_ocr $(ARGS)
+
 fix: $(VENV)/installed-dev ## Repair format and what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -80,6 +83,6 @@ $(VENV)/installed: requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-dev: requirements-dev.txt requirements-rapidocr.txt $(VENV)/installed
 	$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	@touch $@

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -108,7 +108,18 @@ class ExtractStage:
     @property
     def engine_version(self) -> str:
         """The versions of the engines that may read a file."""
-        return extraction.ENGINE_VERSION
+        languages = ".".join(self.settings.ocr_language_codes)
+        return f"{extraction.engine_version(self._ocr)}+languages-{languages}"
+
+    @property
+    def _ocr(self) -> extraction.OcrSetup:
+        return extraction.OcrSetup(
+            engine=extraction.OcrEngine(self.settings.ocr_engine), models_dir=self.settings.ocr_models_dir
+        )
+
+    def _with_languages(self, options: extraction.ReadOptions) -> extraction.ReadOptions:
+        """Fill in the operator's languages where the sender names none."""
+        return replace(options, languages=options.languages or self.settings.ocr_language_codes)
 
     def run(self, stage_input: StageInput) -> StageOutput:
         """Read the file."""
@@ -120,7 +131,8 @@ class ExtractStage:
                 stage_input.path,
                 filename=stage_input.document.filename,
                 limits=_limits(self.settings),
-                options=stage_input.options,
+                options=self._with_languages(stage_input.options),
+                ocr=self._ocr,
                 only=wanted,
                 on_progress=lambda at: stage_input.report(at.share, at.page, at.page_count),
                 on_pages=None if wanted else stage_input.show_pages,

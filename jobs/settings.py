@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from jobs.errors import ConfigurationError
 from jobs.extraction import CageLevel
+from jobs.extraction.ocr_setup import RAPIDOCR_COMMAND, OcrEngine
 from jobs.model import OPERATION_NAMES
 from jobs.states import RetryPolicy
 
@@ -74,6 +75,9 @@ class Settings:
     max_members: int = 200
     max_member_depth: int = 3
     max_members_in_all: int = 1000
+    ocr_engine: str = "tesseract"
+    ocr_languages: str = "en"
+    ocr_models_dir: str = ""
     llm_base_url: str = ""
     llm_api_key: str = field(default="", repr=False)
     llm_model: str = ""
@@ -114,6 +118,11 @@ class Settings:
     def queue_names(self) -> tuple[str, ...]:
         """Every queue that items may be put into; the first is where they go unless told otherwise."""
         return (self.queue_name, *(name.strip() for name in self.more_queues.split(",") if name.strip()))
+
+    @property
+    def ocr_language_codes(self) -> tuple[str, ...]:
+        """The languages that OCR looks for where a document's sender names none, the main one first."""
+        return tuple(code.strip().lower() for code in self.ocr_languages.split(",") if code.strip())
 
     @property
     def uses_sqlite(self) -> bool:
@@ -320,5 +329,22 @@ def _check(settings: Settings) -> None:
         CageLevel.named(settings.cage_level)
     except ValueError as error:
         raise ConfigurationError(f"CAGE_LEVEL must be {error}, not {settings.cage_level!r}.") from None
+    _check_ocr(settings)
     if settings.log_format not in {"auto", "json", "console"}:
         raise ConfigurationError("LOG_FORMAT must be auto, json or console.")
+
+
+def _check_ocr(settings: Settings) -> None:
+    if settings.ocr_engine not in set(OcrEngine):
+        raise ConfigurationError(f"OCR_ENGINE must be {' or '.join(OcrEngine)}, not {settings.ocr_engine!r}.")
+    if not OcrEngine(settings.ocr_engine).is_installed:
+        raise ConfigurationError(
+            f"OCR_ENGINE is {settings.ocr_engine}, which is not installed. Run: {RAPIDOCR_COMMAND}"
+        )
+    codes = settings.ocr_language_codes
+    if not codes or not all(re.fullmatch("[a-z]{2}", code) for code in codes):
+        raise ConfigurationError(
+            f"OCR_LANGUAGES must be ISO 639-1 codes as in en,de, not {settings.ocr_languages!r}."
+        )
+    if settings.ocr_models_dir and not Path(settings.ocr_models_dir).is_dir():
+        raise ConfigurationError(f"OCR_MODELS_DIR names no folder: {settings.ocr_models_dir}")

@@ -13,8 +13,8 @@ The parts, and who imports whom (an arrow points at what is imported)::
        └──> sniffing ──> containers                                          pages, ocr, iwa
 
     ``members`` takes attachments out in the child; ``handover`` takes them over, in the caller's
-    process. Both sides: result, options, faults, versions, media_types, decoding, children, progress,
-    resume, page_texts
+    process. Both sides: result, options, ocr_setup, faults, versions, media_types, decoding, children,
+    progress, resume, page_texts
 
 ``strength`` tells how well a document is shut in on this machine.
 
@@ -34,13 +34,14 @@ from jobs.extraction.attempts import extract
 from jobs.extraction.confine import CageLevel
 from jobs.extraction.handover import MemberKeeper
 from jobs.extraction.harvest import OnPages
+from jobs.extraction.ocr_setup import OcrEngine, OcrSetup
 from jobs.extraction.options import USUAL, Ocr, ReadOptions
 from jobs.extraction.page_images import MOST_PAGES, Drawing, draw, has_images
 from jobs.extraction.page_texts import merge
 from jobs.extraction.result import Chunk, Extraction, Limits, Member, Table
 from jobs.extraction.sniffing import sniff
 from jobs.extraction.strength import cage_level
-from jobs.extraction.versions import DRAWING_VERSION, ENGINE_VERSION
+from jobs.extraction.versions import DRAWING_VERSION, ENGINE_VERSION, engine_version
 from jobs.extraction.warm import prepare
 
 __all__ = [
@@ -56,11 +57,14 @@ __all__ = [
     "Member",
     "MemberKeeper",
     "Ocr",
+    "OcrEngine",
+    "OcrSetup",
     "OnPages",
     "ReadOptions",
     "Table",
     "cage_level",
     "draw",
+    "engine_version",
     "extract",
     "has_images",
     "merge",

@@ -14,6 +14,7 @@ from jobs.extraction.children import CHILD_PROGRAM
 from jobs.extraction.faults import RETRIED_BY_NEXT_READER, Fault, FaultCode, as_error
 from jobs.extraction.handover import MemberKeeper, take_members
 from jobs.extraction.harvest import Harvest, OnPages
+from jobs.extraction.ocr_setup import OcrSetup
 from jobs.extraction.options import USUAL, ReadOptions
 from jobs.extraction.page_texts import merge
 from jobs.extraction.progress import Progress
@@ -21,7 +22,7 @@ from jobs.extraction.registry import READ_BY_PAGES, readers_for
 from jobs.extraction.result import GIB, Extraction, Limits, Member
 from jobs.extraction.resume import Resume
 from jobs.extraction.sniffing import sniff
-from jobs.extraction.versions import ENGINE_VERSION
+from jobs.extraction.versions import engine_version
 from jobs.extraction.warm import is_wanted
 from jobs.model import JSON
 
@@ -29,6 +30,7 @@ _HEAD_BYTES = 8192
 # While another reader is left, one reader may use this share of the time that remains.
 _FIRST_SHARE = 0.7
 _ABOUT_PASSWORDS = frozenset({FaultCode.ENCRYPTED, FaultCode.WRONG_PASSWORD})
+_DEFAULT_OCR = OcrSetup()
 # A page may take this share of a reader's time, and at least so many seconds; what is no single page, that.
 _PAGE_SHARE, _PAGE_SECONDS, _WHOLE_SHARE = 0.2, 3.0, 0.6
 # What is kept back to make a whole of the pages that are there.
@@ -48,6 +50,7 @@ def extract(
     filename: str,
     limits: Limits,
     options: ReadOptions = USUAL,
+    ocr: OcrSetup = _DEFAULT_OCR,
     only: Sequence[int] = (),
     on_progress: Callable[[Progress], None] | None = None,
     on_pages: OnPages | None = None,
@@ -61,6 +64,7 @@ def extract(
         filename: its name at upload; decides only among kinds of text, and wording.
         limits: the bounds of time, memory and output.
         options: what the sender asks of the reading.
+        ocr: the OCR engine that the operator chose; it must be installed.
         only: the pages to read, from 1; all when empty. The others have their places and no text.
         on_progress: called in this thread with how far it is, never backwards and at
             least once a second. Whatever it raises kills the child and reaches the caller: that
@@ -83,7 +87,17 @@ def extract(
         tell = _Forward(on_progress)
         program = None if warm and is_wanted() else CHILD_PROGRAM
         errand = _Errand(
-            path, filename, media_type, limits, options, tell, program, members, frozenset(only), on_pages
+            path,
+            filename,
+            media_type,
+            limits,
+            options,
+            ocr,
+            tell,
+            program,
+            members,
+            frozenset(only),
+            on_pages,
         )
         extraction = _try_readers(readers, errand)
     except Fault as fault:
@@ -150,6 +164,7 @@ class _Errand:
     media_type: str
     limits: Limits
     options: ReadOptions
+    ocr: OcrSetup
     on_progress: Callable[[Progress], None]
     program: Sequence[str] | None
     members: MemberKeeper | None
@@ -252,6 +267,7 @@ def _read_once(
         "seconds": seconds,
         "limits": errand.limits.to_json(),
         "options": errand.options.to_json(),
+        "ocr": errand.ocr.to_json(),
         "members": errand.members is not None,
         "resume": resume.to_json(),
     }
@@ -279,7 +295,7 @@ def _read_once(
             {
                 **(body if isinstance(body, dict) else {}),
                 "media_type": errand.media_type,
-                "engine_version": ENGINE_VERSION,
+                "engine_version": engine_version(errand.ocr),
                 # Whose bytes they are is never the child's word.
                 "members": [member.to_json() for member in members],
             }

@@ -22,6 +22,7 @@ from jobs.extraction.confine import CageLevel, confine, shut_in
 from jobs.extraction.faults import Fault, FaultCode
 from jobs.extraction.handover import MEMBERS_NAME
 from jobs.extraction.members import unpack
+from jobs.extraction.ocr_setup import OcrSetup
 from jobs.extraction.options import ReadOptions
 from jobs.extraction.page_log import PAGES_NAME, PageLog
 from jobs.extraction.reading import Reader, Source
@@ -54,7 +55,9 @@ def read_one(scratch: Path, pipe: int, parent_pid: int) -> NoReturn:
         request = json.loads((scratch / REQUEST_NAME).read_text(encoding="utf-8"))
         limits = Limits(**request["limits"])
         confine(limits, parent_pid)
-        if shut_in(Path(str(request["path"])), scratch) < CageLevel.named(limits.cage_level):
+        if shut_in(Path(str(request["path"])), scratch, _models(request)) < CageLevel.named(
+            limits.cage_level
+        ):
             answer: dict[str, object] = {"fault": FaultCode.ENVIRONMENT.value, "note": "cage level"}
         else:
             answer = _answer(request, limits, pipe, scratch)
@@ -62,6 +65,14 @@ def read_one(scratch: Path, pipe: int, parent_pid: int) -> NoReturn:
         status = 0
     finally:
         os._exit(status)
+
+
+def _models(request: dict[str, object]) -> list[Path]:
+    """Return what of the operator's models must be readable, wherever links lead."""
+    setup = OcrSetup.from_json(cast("dict[str, JSON]", request["ocr"]))
+    if not setup.models_dir:
+        return []
+    return [Path(setup.models_dir), *(path.resolve() for path in setup.tesseract_models().values())]
 
 
 def _answer(request: dict[str, object], limits: Limits, pipe: int, scratch: Path) -> dict[str, object]:
@@ -80,6 +91,7 @@ def _answer(request: dict[str, object], limits: Limits, pipe: int, scratch: Path
             options=ReadOptions.from_json(cast("dict[str, JSON]", request["options"])),
             page_log=page_log,
             resume=resume,
+            ocr=OcrSetup.from_json(cast("dict[str, JSON]", request["ocr"])),
         )
         if "first_page" in request:
             drawing = importlib.import_module("jobs.extraction.drawing")

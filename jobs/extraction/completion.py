@@ -9,7 +9,7 @@ from jobs.extraction.markdown_tables import CELLS_KEPT, bounded, tables_in
 from jobs.extraction.page_texts import NO_TEXT, failure_sentence
 from jobs.extraction.reading import Reading, Source
 from jobs.extraction.result import Extraction, Table
-from jobs.extraction.versions import ENGINE_VERSION
+from jobs.extraction.versions import engine_version
 
 _TITLE_CHARS = 300
 _WARNINGS_KEPT = 50
@@ -48,7 +48,7 @@ def complete(reading: Reading, source: Source) -> Extraction:
         metadata=metadata,
         media_type=source.media_type,
         engine=reading.engine,
-        engine_version=ENGINE_VERSION,
+        engine_version=engine_version(source.ocr),
         warnings=list(dict.fromkeys(warnings)),
         pages=pages,
         tables=tables,

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from jobs.extraction import seccomp
@@ -72,12 +73,13 @@ class CageLevel(enum.IntEnum):
             raise ValueError(f"one of {names}") from None
 
 
-def shut_in(document: Path, scratch: Path) -> CageLevel:
+def shut_in(document: Path, scratch: Path, models: Iterable[Path] = ()) -> CageLevel:
     """Take away from this process whatever reading a document does not need; after :func:`confine`.
 
     Args:
         document: the one file that it may read.
         scratch: the one folder in which it may write.
+        models: of OCR, besides those that come with packages; it may read them.
 
     Returns:
         How far this machine lets it.
@@ -87,7 +89,7 @@ def shut_in(document: Path, scratch: Path) -> CageLevel:
     """
     if _libc is None:
         return CageLevel.LIMITS
-    readable = [*programs(), document, Path("/proc") / str(os.getpid())]
+    readable = [*programs(), *models, document, Path("/proc") / str(os.getpid())]
     has_landlock = restrict_paths(_libc, readable, [scratch, Path(os.devnull)])
     # The filter comes last: it refuses to change rights.
     if not (drop_capabilities(_libc) and seccomp.restrict_calls(_libc)):

@@ -12,6 +12,7 @@ from jobs.extraction import cage
 from jobs.extraction import media_types as mt
 from jobs.extraction.children import CHILD_PROGRAM
 from jobs.extraction.faults import Fault, FaultCode, as_error
+from jobs.extraction.ocr_setup import OcrSetup
 from jobs.extraction.options import USUAL, ReadOptions
 from jobs.extraction.progress import Progress
 from jobs.extraction.registry import readers_for
@@ -83,6 +84,7 @@ def draw(
             "seconds": limits.wall_seconds,
             "limits": limits.to_json(),
             "options": options.to_json(),
+            "ocr": OcrSetup().to_json(),
         }
         answer, _usage = cage.run(
             request,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.extraction.faults import FaultCode
+from jobs.extraction.ocr_setup import OcrSetup
 from jobs.extraction.options import ReadOptions
 from jobs.extraction.page_log import PageLog, silent
 from jobs.extraction.result import FailedPage, Limits, Table
@@ -30,6 +31,7 @@ class Source:
         options: what the sender asks of the reading.
         page_log: takes note of each page that is done.
         resume: what an earlier child has read, and what is to be read now.
+        ocr: the OCR engine that the operator chose.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class Source:
     options: ReadOptions
     page_log: PageLog = field(default_factory=silent)
     resume: Resume = FROM_THE_START
+    ocr: OcrSetup = field(default_factory=OcrSetup)
 
     @property
     def locked(self) -> FaultCode:

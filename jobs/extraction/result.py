@@ -216,7 +216,7 @@ class Extraction:
         metadata: author, dates (ISO 8601), counts and what else the format tells.
         media_type: of the content, as ``sniff`` found it.
         engine: the engines that read it, joined by ``+``.
-        engine_version: the value of ``ENGINE_VERSION`` at the time.
+        engine_version: what ``versions.engine_version`` returned at the time.
         warnings: sentences about everything that was left out or is doubtful.
         pages: the text of each page read, empty when the format has no pages; a page that was not read
             has its place and no text.

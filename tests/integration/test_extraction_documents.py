@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from jobs.errors import Permanent, Transient
-from jobs.extraction import ENGINE_VERSION, Limits, attempts, cage, extract
+from jobs.extraction import Limits, OcrSetup, attempts, cage, engine_version, extract
 from jobs.extraction.children import PROJECT_ROOT
 from tests.support.files import pdf
 
@@ -45,7 +45,11 @@ def test_a_pdf_gives_text_pages_title_author_and_date(tmp_path):
     assert found.metadata["author"] == "A. Writer"
     assert found.metadata["created_at"] == "2024-01-02T03:04:05+00:00"
     assert found.metadata["word_count"] == 6
-    assert (found.engine, found.engine_version, found.warnings) == ("liteparse", ENGINE_VERSION, [])
+    assert (found.engine, found.engine_version, found.warnings) == (
+        "liteparse",
+        engine_version(OcrSetup()),
+        [],
+    )
     assert shares == sorted(shares)
     assert (shares[-1].page, shares[-1].page_count) == (2, 2)
 

@@ -18,6 +18,7 @@ from jobs.errors import ConfigurationError, Transient
 from jobs.extraction import CageLevel, Limits, cage, extract, warm
 from jobs.extraction.children import PROJECT_ROOT
 from jobs.extraction.faults import Fault, FaultCode
+from jobs.extraction.ocr_setup import OcrSetup
 from jobs.extraction.options import ReadOptions
 from jobs.settings import Settings, load_settings
 from jobs.worker_pool import require_cage
@@ -73,6 +74,7 @@ def attack(request, tmp_path, monkeypatch):
                 "seconds": 20.0,
                 "limits": LIMITS.to_json(),
                 "options": ReadOptions().to_json(),
+                "ocr": OcrSetup().to_json(),
             },
             limits=LIMITS,
             seconds=20.0,
@@ -361,7 +363,7 @@ def test_below_the_least_level_no_document_is_opened(tmp_path, monkeypatch):
     boot = (
         "import sys; sys.path.insert(0, sys.argv[1]); from jobs.extraction import child; "
         "from jobs.extraction.confine import CageLevel; "
-        "child.shut_in = lambda document, scratch: CageLevel.FILTERED; child.main()"
+        "child.shut_in = lambda document, scratch, models: CageLevel.FILTERED; child.main()"
     )
     monkeypatch.setattr(
         "jobs.extraction.attempts.CHILD_PROGRAM", (sys.executable, "-I", "-c", boot, str(PROJECT_ROOT))

@@ -19,7 +19,7 @@ import pytest
 
 from jobs import peak_memory
 from jobs.errors import Permanent
-from jobs.extraction import Limits, ReadOptions, cage, extract, memory, prepare, warm
+from jobs.extraction import Limits, OcrSetup, ReadOptions, cage, extract, memory, prepare, warm
 from jobs.extraction.children import PROJECT_ROOT
 from jobs.extraction.confine import hide_from_others
 from jobs.extraction.faults import Fault, FaultCode
@@ -52,7 +52,7 @@ sys.modules[wild.__name__] = wild
 from jobs.extraction import child
 from jobs.extraction.confine import CageLevel
 # As on a machine that has limits only: what the cage does there must hold by itself.
-child.shut_in = lambda document, scratch: CageLevel.LIMITS
+child.shut_in = lambda document, scratch, models: CageLevel.LIMITS
 from jobs.extraction.%s import main
 main()
 """
@@ -74,6 +74,7 @@ def run(code, *, program=WARM, limits=LIMITS, seconds=20.0, on_progress=None):
         "seconds": seconds,
         "limits": limits.to_json(),
         "options": ReadOptions().to_json(),
+        "ocr": OcrSetup().to_json(),
     }
     answer, usage = cage.run(
         request,

@@ -41,35 +41,38 @@ def _read_frames(picture: Image.Image, source: Source) -> Reading:
     frame_count = int(getattr(picture, "n_frames", 1))
     is_animation = source.media_type != "image/tiff"
     limit = min(_ANIMATION_FRAMES, frame_count) if is_animation else source.limits.ocr_max_pages
-    reading = Reading(markdown="", engine="pillow+tesserocr", page_count=frame_count)
+    reading = Reading(markdown="", engine="pillow", page_count=frame_count)
     reading.metadata = {"width": picture.width, "height": picture.height}
     date = iso(_exif_date(picture))
     if date:
         reading.metadata["created_at"] = date
     if source.options.ocr is Ocr.NEVER:
-        reading.engine = "pillow"
         reading.text, reading.pages = "", [""] * min(limit, frame_count)
         reading.warnings.append("The text on this picture was not read by OCR, as was asked.")
         return reading
-    ocr.tell_languages(source.options.languages, reading)
     confidences: list[int] = []
+    # Another frame may take as long as the longest so far.
+    longest = 0.0
     source.page_log.expect(min(limit, frame_count))
-    with ocr.Recognizer() as recognizer:
+    with ocr.opened(source, reading) as recognizer:
+        reading.engine = f"pillow+{recognizer.engine}"
         for frame in ImageSequence.Iterator(picture):
-            if len(reading.pages) >= limit or (reading.pages and source.seconds_left() < 0):
+            if len(reading.pages) >= limit or (reading.pages and source.seconds_left() < longest):
                 break
             source.page_log.begin(len(reading.pages) + 1)
+            left = source.seconds_left()
             seen = recognizer.read(ImageOps.exif_transpose(frame))
             reading.pages.append(seen.text)
             source.page_log.done(len(reading.pages), escape(seen.text))
             if seen.text:
                 confidences.append(seen.confidence)
+            longest = max(longest, left - source.seconds_left())
             source.report(len(reading.pages) / min(limit, frame_count))
     if len(reading.pages) < frame_count:
         what = "frames" if is_animation else "pages"
         reading.warnings.append(f"Only the first {len(reading.pages):,} of {frame_count:,} {what} were read.")
     if confidences:
-        ocr.judge(confidences, reading)
+        ocr.judge(confidences, source, reading)
     reading.text = "\n\n".join(page for page in reading.pages if page)
     reading.markdown = "\n\n".join(escape(page) for page in reading.pages if page) + "\n"
     return reading

@@ -219,15 +219,17 @@ def _read_pictures(
     """Replace the text of pages that are pictures by what OCR sees on them."""
     if not unread:
         return
+    longest = 0.0
     looked_at = read_count = 0
     confidences: list[int] = []
-    ocr.tell_languages(source.options.languages, reading)
-    with ocr.Recognizer() as recognizer:
+    with ocr.opened(source, reading) as recognizer:
         for index, picture in pages.rendered(
             source.path, _each_begun(source, unread), source.options.password
         ):
-            if read_count >= source.limits.ocr_max_pages or source.seconds_left() < 0:
+            # Another page may take as long as the longest so far.
+            if read_count >= source.limits.ocr_max_pages or source.seconds_left() < longest:
                 break
+            left = source.seconds_left()
             number = index + 1
             looked_at += 1
             # Blank pages cost little and do not count against the limit.
@@ -239,6 +241,7 @@ def _read_pictures(
                     texts[number] = escape(seen.text)
                     confidences.append(seen.confidence)
             _settle_page(source, number, texts, failed, is_drawn=picture is not None)
+            longest = max(longest, left - source.seconds_left())
             share = looked_at / len(unread)
             source.report(_TEXT_SHARE_OF_WORK + (1 - _TEXT_SHARE_OF_WORK) * share)
     if looked_at < len(unread):
@@ -246,9 +249,9 @@ def _read_pictures(
             f"Only the first {looked_at:,} of {len(unread):,} pages to be read by OCR were read."
         )
     if confidences:
-        reading.engine = "liteparse+tesserocr"
+        reading.engine = f"liteparse+{recognizer.engine}"
         reading.metadata["ocr_page_count"] = len(confidences)
-        ocr.judge(confidences, reading)
+        ocr.judge(confidences, source, reading)
 
 
 def _tell_unread(texts: dict[int, str], reading: Reading) -> None:
