@@ -188,7 +188,8 @@ def test_retries_happen_after_the_schedulers_return(start_service, environ, engi
         service.kill("scheduler")
         (job_id,) = ids(client.upload(*texts(1)))
         eventually(lambda: client.job(job_id)["failures"] == 1, 30, "the first failure")
-        time.sleep(5)
+        # Longer than the retry's delay, and not the five seconds after which the web closes idle connections.
+        time.sleep(4)
         assert client.job(job_id)["status"] == "pending", "nobody is there to ring"
         service.start("scheduler")
         job = client.wait([job_id], SWEPT_SECONDS)[job_id]
